@@ -1,0 +1,39 @@
+# Two commands are enough: `make demo` and `make test`. Each sets everything up first (once, in .venv).
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help setup demo test lessons readme clean
+help:
+	@echo 'make demo     the main job, from nothing to a trained model and its results, on the built-in phantom'
+	@echo 'make test     every test: export, notebooks, saved outputs, tests/'
+	@echo 'make lessons  after editing nbs/: export, run every lesson and save its outputs, clean, write README.md'
+	@echo 'make clean    remove .venv and runs/'
+
+setup: $(READY)
+
+# Made again whenever what is to be installed changes.
+$(READY): settings.ini pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "covid_nbdev needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": try make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/covid_demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lessons: $(READY)
+	$(BIN)/nbdev_export
+	$(BIN)/python tests/lessons.py --write
+	$(BIN)/nbdev_clean
+	$(BIN)/python tests/readme.py --write
+
+readme: $(READY)
+	$(BIN)/python tests/readme.py --write
+
+clean:
+	rm -rf $(VENV) runs

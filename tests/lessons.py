@@ -1,0 +1,101 @@
+"""Run the lessons in a real Jupyter kernel, and keep or compare what they print.
+
+    python tests/lessons.py --write [NAME ...]   run lessons (all, or those named) and save their outputs
+    python tests/lessons.py --text FILE          print a notebook as text: what `git diff` shows (see .gitattributes)
+
+`make test` runs every lesson afresh and compares its text outputs with the saved ones. Cells tagged `varies` are left
+out of that comparison: timings, and numbers that come out of training, are not the same on another machine.
+"""
+import argparse, os, re, sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parent.parent
+NBS = ROOT/"nbs"
+ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:home|root|tmp|work|Users|var|opt|kaggle/working)/[\w./-]+")
+
+
+def lessons() -> list[Path]:
+    "Every notebook of the book, in reading order, the index last."
+    return sorted(NBS.glob("[0-9]*.ipynb")) + [NBS/"index.ipynb"]
+
+
+def read(path: Path): return nbformat.read(path, as_version=4)
+
+
+def is_skipped(cell) -> bool:
+    "Does nbdev_test leave this code cell out? Only cells that export or publish may ask for that."
+    return bool(re.search(r"^#\|\s*eval:\s*false", cell.source, re.M)) or "nbdev_export(" in cell.source
+
+
+def run(path: Path, timeout_s: int = 300):
+    "Execute a notebook from top to bottom in a new kernel; its executed copy. Raises at the first cell that fails."
+    nb = read(path)
+    for c in nb.cells:
+        if c.cell_type == "code": c.outputs, c.execution_count = [], None
+    kept = list(nb.cells)
+    nb.cells = [c for c in kept if not (c.cell_type == "code" and is_skipped(c))]
+    # Lessons are saved with the phantom, without progress bars, as nbdev_test runs them.
+    env = {**os.environ, "IN_TEST": "1", "TQDM_DISABLE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+           "PYTHONPATH": str(ROOT), "COVID_DATA": ""}
+    NotebookClient(nb, timeout=timeout_s, extra_arguments=["--log-level=40"],   # errors alone
+                   resources={"metadata": {"path": str(NBS)}}).execute(env=env)
+    nb.cells = kept
+    return nb
+
+
+def texts(cell) -> list[str]:
+    "What a code cell printed or returned, as text; pictures count by their presence alone."
+    out = []
+    for o in cell.get("outputs", []):
+        if o.output_type == "stream": out.append(f"{o.name}: {o.text}")
+        elif o.output_type == "error": out.append(f"{o.ename}: {o.evalue}")
+        else:
+            data = o.get("data", {})
+            out.append("picture" if "image/png" in data else re.sub(r" at 0x[0-9a-f]+", "", data.get("text/plain", "")))
+    joined = []
+    for t in out:    # one stream may arrive in several pieces
+        if joined and t.startswith("stdout: ") and joined[-1].startswith("stdout: "): joined[-1] += t[len("stdout: "):]
+        else: joined.append(t)
+    return [t.rstrip() for t in joined]
+
+
+def varies(cell) -> bool: return "varies" in cell.metadata.get("tags", [])
+
+
+def as_text(nb) -> str:
+    "A notebook as the text a person would compare: sources, and text outputs behind `# >`."
+    parts = []
+    for c in nb.cells:
+        parts.append(f"--- {c.cell_type}\n{c.source}")
+        if c.cell_type == "code":
+            parts += ["\n".join("# > " + line for line in t.split("\n")) for t in texts(c)]
+    return "\n".join(parts) + "\n"
+
+
+def write(path: Path):
+    "Run one lesson and save its outputs, as `nbdev_clean` leaves them."
+    nb = run(path)
+    found = ABSOLUTE.search("\n".join(t for c in nb.cells if c.cell_type == "code" for t in texts(c)))
+    if found: sys.exit(f"{path.name}: an output shows the path {found[0]} of this machine: print names, not paths")
+    from nbdev.clean import nbdev_clean
+    nbformat.write(nb, path)
+    os.chdir(ROOT)   # nbdev looks for settings.ini from here
+    nbdev_clean(str(path))
+    print(f"{path.name}: {sum(c.execution_count is not None for c in nb.cells if c.cell_type == 'code')} cells run")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--write", nargs="*", metavar="NAME", help="lessons to run and save, such as 01_hu; none: all")
+    p.add_argument("--text", metavar="FILE", help="print this notebook as text")
+    a = p.parse_args()
+    if a.text: return print(as_text(read(Path(a.text))), end="")
+    if a.write is None: return p.print_help()
+    for path in lessons():
+        if not a.write or path.stem in a.write: write(path)
+
+
+if __name__ == "__main__": main()

@@ -1,0 +1,59 @@
+"""README.md from nbs/index.ipynb, with nbconvert (Quarto, which nbdev_readme needs, can't be had from PyPI).
+
+    python tests/readme.py --write    write README.md and its pictures
+    python tests/readme.py            say whether they are up to date: exit status 1 if not
+"""
+import re, sys
+from pathlib import Path
+
+import nbformat
+from nbconvert import MarkdownExporter
+from nbconvert.preprocessors import ExtractOutputPreprocessor
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURES = Path(".github/readme")
+HEAD = "<!-- Made from nbs/index.ipynb by `make readme`: edit that, not this. -->\n\n"
+
+
+def visible(nb):
+    "The notebook without hidden cells and without nbdev's and Quarto's comment lines."
+    nb.cells = [c for c in nb.cells if not re.match(r"#\|\s*hide\s*$", c.source, re.M)]
+    for c in nb.cells:
+        if c.cell_type != "code": continue
+        alt = re.search(r'#\| fig-alt: "(.*)"', c.source)
+        for o in c.outputs:
+            if alt: o.setdefault("metadata", {})["alt"] = alt[1]
+            if "image/png" in o.get("data", {}): o.data.pop("text/plain", None)
+        c.source = re.sub(r"^#\|.*\n", "", c.source, flags=re.M)
+    return nb
+
+
+def make() -> dict[str, bytes]:
+    "README.md and its pictures: path in the repository -> content."
+    nb = visible(nbformat.read(ROOT/"nbs"/"index.ipynb", as_version=4))
+    alts = [o.metadata["alt"] for c in nb.cells if c.cell_type == "code" for o in c.outputs if "alt" in o.get("metadata", {})]
+    exporter = MarkdownExporter(preprocessors=[ExtractOutputPreprocessor(enabled=True)])
+    text, resources = exporter.from_notebook_node(nb, {"unique_key": "index", "output_files_dir": str(PICTURES)})
+    for alt in alts: text = text.replace("![png](", f"![{alt}](", 1)
+    # links between lessons lead to the notebooks
+    text = re.sub(r"\]\((\d\d_\w+\.ipynb)", r"](nbs/\1", text)
+    files = {name: data for name, data in resources["outputs"].items()}
+    return {"README.md": (HEAD + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n").encode(), **files}
+
+
+def stale() -> list[str]:
+    "Files that differ from what index.ipynb makes."
+    return [name for name, data in make().items() if not (ROOT/name).is_file() or (ROOT/name).read_bytes() != data]
+
+
+def main():
+    if "--write" in sys.argv:
+        for name, data in make().items():
+            (ROOT/name).parent.mkdir(parents=True, exist_ok=True)
+            (ROOT/name).write_bytes(data)
+        return print(f"wrote {', '.join(make())}")
+    if names := stale(): sys.exit(f"not made from nbs/index.ipynb as it is: {', '.join(names)}: run `make readme`")
+    print("README.md is up to date")
+
+
+if __name__ == "__main__": main()

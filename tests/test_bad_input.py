@@ -1,0 +1,224 @@
+"""Bad input: one line on stderr, exit status 2, no traceback, nothing half-written, nothing lost."""
+import os, shutil, subprocess, sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from covid_nbdev.cli import DEMO_MARK
+from covid_nbdev.etl import Store, build_store
+from covid_nbdev.train import TrainConfig, fit, load_model, save_model
+
+SMALL = ("--size", 64, "--encoder", "efficientnet-b0", "--epochs", 1)
+
+
+def one_line(result, *words):
+    "The promise: status 2, one line that holds these words, no traceback."
+    status, _, err = result
+    assert status == 2, err
+    lines = [l for l in err.strip().split("\n") if l]
+    assert len(lines) == 1 and "Traceback" not in err, err
+    assert lines[0].startswith("covid_") and "expected" in lines[0], err
+    for w in words: assert w in lines[0], err
+
+
+def spoil(folder, stem, change):
+    "Replace one array by what `change` makes of it."
+    a = np.load(folder/f"{stem}.npy")
+    np.save(folder/f"{stem}.npy", change(a))
+
+
+def set_at(value, where=(0, 0, 0, 0)):
+    def change(a): a[where] = value; return a
+    return change
+
+
+def truncate(folder):
+    p = folder/"masks_medseg.npy"
+    p.write_bytes(p.read_bytes()[:-500])
+
+
+def pickled(folder): np.save(folder/"images_medseg.npy", np.array([{"a": 1}], object), allow_pickle=True)
+
+
+CASES = {
+    "no_files": (lambda f: [p.unlink() for p in f.glob("*medseg.npy")], ["images_medseg.npy"]),
+    "truncated": (truncate, ["masks_medseg.npy", "500 bytes"]),
+    "pickle": (pickled, ["images_medseg.npy", "pickle"]),
+    "no_npy": (lambda f: (f/"masks_medseg.npy").write_text("hello"), ["masks_medseg.npy", "no readable .npy"]),
+    "empty_file": (lambda f: (f/"masks_medseg.npy").write_text(""), ["masks_medseg.npy"]),
+    "wrong_shape": (lambda f: spoil(f, "images_medseg", lambda a: a[:, :48]), ["images_medseg.npy", "(16, 48, 64)"]),
+    "three_channels": (lambda f: spoil(f, "masks_medseg", lambda a: a[..., :3]), ["masks_medseg.npy", "one channel per class"]),
+    "odd_side": (lambda f: [spoil(f, s, lambda a: a[:, :60, :60]) for s in ("images_medseg", "masks_medseg")], ["divisible by 32"]),
+    "two_sizes": (lambda f: [spoil(f, s, lambda a: a[:, :32, :32]) for s in ("images_medseg", "masks_medseg")], ["one size"]),
+    "nan_image": (lambda f: spoil(f, "images_medseg", set_at(np.nan, (9, 5, 5, 0))), ["images_medseg.npy, slice 9", "NaN"]),
+    "inf_image": (lambda f: spoil(f, "test_images_medseg", set_at(np.inf)), ["test_images_medseg.npy, slice 0", "infinite"]),
+    "too_large": (lambda f: spoil(f, "images_radiopedia", set_at(1e6)), ["images_radiopedia.npy", "Hounsfield"]),
+    "nan_mask": (lambda f: spoil(f, "masks_medseg", set_at(np.nan, (3, 0, 0, 1))), ["masks_medseg.npy, slice 3", "nan"]),
+    "numbers_differ": (lambda f: spoil(f, "masks_medseg", lambda a: a[:-1]), ["16 images", "15 masks"]),
+    "mask_255": (lambda f: spoil(f, "masks_medseg", lambda a: a*255), ["255", "only 0 and 1"]),
+    "mask_half": (lambda f: spoil(f, "masks_radiopedia", set_at(0.5, (7, 0, 0, 0))), ["0.5", "masks_radiopedia.npy, slice 7"]),
+    "mask_negative": (lambda f: spoil(f, "masks_medseg", set_at(-1)), ["-1"]),
+    "eight_bit": (lambda f: spoil(f, "images_medseg", lambda a: ((a + 1500)/8).clip(0, 255)), ["8-bit", "images_medseg.npy"]),
+    "zero_one": (lambda f: spoil(f, "images_medseg", lambda a: ((a + 1500)/2000).clip(0, 1)), ["images_medseg.npy", "air"]),
+    "half_pair": (lambda f: (f/"masks_radiopedia.npy").unlink(), ["images_radiopedia.npy alone"]),
+    "none_left": (lambda f: [spoil(f, s, lambda a: a[:0]) for s in ("images_medseg", "masks_medseg")], ["0 slices"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("command", ["covid_etl", "covid_train"])
+def test_bad_files(case, command, copy_layout, tmp_path, cli):
+    break_it, words = CASES[case]
+    break_it(copy_layout)
+    before = sorted(p.name for p in tmp_path.iterdir())
+    one_line(cli(command, copy_layout, tmp_path/"out", *(SMALL if command == "covid_train" else ())), *words)
+    assert sorted(p.name for p in tmp_path.iterdir()) == before, "something was left behind"
+
+
+def test_no_such_folder(tmp_path, cli):
+    one_line(cli("covid_etl", tmp_path/"nowhere", tmp_path/"out"), "no folder nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pickle_is_never_executed(copy_layout, tmp_path, cli):
+    class Bomb:
+        def __reduce__(self): return os.mkdir, (str(tmp_path/"exploded"),)
+    np.save(copy_layout/"images_medseg.npy", np.array([Bomb()], object), allow_pickle=True)
+    torch.save({"x": Bomb()}, tmp_path/"bomb.pt")
+    one_line(cli("covid_etl", copy_layout, tmp_path/"out"), "pickle")
+    one_line(cli("covid_train", copy_layout, tmp_path/"out", *SMALL, "--weights", tmp_path/"bomb.pt"), "bomb.pt")
+    assert not (tmp_path/"exploded").exists()
+
+
+SETTINGS = [(("--size", 100), ["size 100", "multiple of 32"]), (("--size", 0), ["size 0"]),
+            (("--encoder", "eficientnet-b2"), ["'eficientnet-b2'", "efficientnet-b2"]), (("--encoder", "tu-nonsense"), ["tu-nonsense"]),
+            (("--encoder", "mit_b0"), ["mit_b0"]), (("--upsample", "bilinear"), ["bilinear"]),
+            (("--weights", "missing.safetensors"), ["missing.safetensors"]), (("--epochs", 0), ["epochs 0"]),
+            (("--lr", "nan"), ["learning rate"]), (("--batch_size", 0), ["batch_size 0"]), (("--resume", "--force"), ["one of them"])]
+
+
+@pytest.mark.parametrize("args, words", SETTINGS, ids=[" ".join(map(str, a)) for a, _ in SETTINGS])
+def test_bad_settings(args, words, layout, tmp_path, cli):
+    one_line(cli("covid_train", layout, tmp_path/"run", *args), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_argparse_errors(cli):
+    for args in (("covid_train",), ("covid_train", "a", "b", "--epochs", "many"), ("covid_etl", "a", "b", "c")):
+        status, _, err = cli(*args)
+        assert status == 2 and "Traceback" not in err
+
+
+def test_weights_that_do_not_fit(layout, tmp_path, cli):
+    from covid_nbdev.model import build_model
+    torch.save(build_model("efficientnet-b0", upsample="nearest").state_dict(), tmp_path/"nearest.pt")
+    torch.save({"a": torch.zeros(3)}, tmp_path/"other.pt")
+    (tmp_path/"garbage.safetensors").write_bytes(b"not tensors at all")
+    (tmp_path/"garbage.pt").write_bytes(b"not tensors at all")
+    for name, words in (("nearest.pt", ["missing", "--upsample"]), ("other.pt", ["unknown"]), ("garbage.safetensors", ["can't be read"]),
+                        ("garbage.pt", ["garbage.pt"])):
+        one_line(cli("covid_train", layout, tmp_path/"run", *SMALL, "--weights", tmp_path/name), name, *words)
+    assert not (tmp_path/"run").exists()
+
+
+def test_imagenet_without_the_hub(layout, tmp_path, cli, monkeypatch):
+    import covid_nbdev.model as m
+    monkeypatch.setattr(m, "_hub_answers", lambda: False)
+    monkeypatch.setattr(m, "_in_cache", lambda encoder: False)
+    one_line(cli("covid_train", layout, tmp_path/"run", *SMALL, "--weights", "imagenet"), "hub", "file", "scratch")
+    assert not (tmp_path/"run").exists()
+
+
+def test_existing_folders_are_kept(layout, store, tmp_path, cli):
+    taken = tmp_path/"taken"; taken.mkdir(); (taken/"thesis.txt").write_text("years of work")
+    for args in (("covid_etl", layout, taken), ("covid_phantom", taken), ("covid_train", layout, taken, *SMALL),
+                 ("covid_train", store.path, taken, *SMALL), ("covid_demo", "--run", taken)):
+        one_line(cli(*args), "taken")
+    assert (taken/"thesis.txt").read_text() == "years of work" and len(list(taken.iterdir())) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["taken"]
+
+
+def test_force_gives_the_old_run_back_if_the_data_is_bad(copy_layout, tmp_path, cli):
+    run = tmp_path/"run"; run.mkdir(); (run/"history.csv").write_text("epochs of work")
+    spoil(copy_layout, "masks_medseg", lambda a: a*255)
+    one_line(cli("covid_train", copy_layout, run, *SMALL, "--force"), "255")
+    assert (run/"history.csv").read_text() == "epochs of work"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["layout", "run"]
+
+
+def test_bad_runs_and_inputs(layout, store, tmp_path, cli):
+    (tmp_path/"empty").mkdir()
+    run = tmp_path/"run"; run.mkdir()
+    from covid_nbdev.hu import Standardizer
+    from covid_nbdev.model import build_model
+    save_model(run/"best.safetensors", build_model("efficientnet-b0"), TrainConfig(size=64, encoder="efficientnet-b0"), Standardizer(-500, 400), 1, 1.)
+    damaged = tmp_path/"damaged"; damaged.mkdir()
+    (damaged/"best.safetensors").write_bytes((run/"best.safetensors").read_bytes()[:1000])
+    ok = layout/"test_images_medseg.npy"
+    np.save(tmp_path/"gray.npy", np.random.default_rng(0).integers(0, 255, (2, 64, 64)).astype(np.uint8))
+    np.save(tmp_path/"nan.npy", np.full((2, 64, 64), np.nan))
+    np.save(tmp_path/"oblong.npy", np.full((2, 64, 96), -1000))
+    (tmp_path/"scan.nii").write_text("")
+    for args, word in ((("covid_predict", tmp_path/"empty", ok), "best.safetensors"), (("covid_predict", damaged, ok), "can't be read"),
+                       (("covid_predict", run, tmp_path/"gray.npy"), "8-bit"), (("covid_predict", run, tmp_path/"nan.npy"), "NaN"),
+                       (("covid_predict", run, tmp_path/"oblong.npy"), "square"), (("covid_predict", run, tmp_path/"scan.nii"), ".npy"),
+                       (("covid_predict", run, tmp_path/"missing.npy"), "missing.npy"), (("covid_submission", run, tmp_path/"empty"), "images_medseg"),
+                       (("covid_submission", tmp_path/"empty", layout), "best.safetensors")):
+        one_line(cli(*args, tmp_path/"out"), word)
+        assert not (tmp_path/"out").exists()
+    assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
+    assert load_model(run)[1]["size"] == 64
+
+
+def test_damaged_store(layout, tmp_path, cli):
+    build_store(layout, tmp_path/"store")
+    p = tmp_path/"store"/"images.npy"; p.write_bytes(p.read_bytes()[:-100])
+    one_line(cli("covid_train", tmp_path/"store", tmp_path/"run", *SMALL), "images.npy", "100 bytes")
+    assert not (tmp_path/"run").exists()
+
+
+def test_unwritable_place(layout, tmp_path, cli):
+    (tmp_path/"file").write_text("")
+    one_line(cli("covid_etl", layout, tmp_path/"file"/"store"))
+    one_line(cli("covid_etl", layout, tmp_path/"file"))
+    assert (tmp_path/"file").read_text() == ""
+
+
+@pytest.fixture
+def tmpfs(tmp_path):
+    "A disk of any small size: tmpfs(megabytes) -> folder. Root alone may mount one."
+    mounted = []
+    def mount(megabytes):
+        folder = tmp_path/"small_disk"; folder.mkdir()
+        try: subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], check=True, capture_output=True)
+        except (subprocess.CalledProcessError, FileNotFoundError): pytest.skip("a small tmpfs can't be mounted here (needs root)")
+        mounted.append(folder)
+        return folder
+    yield mount
+    for folder in mounted: subprocess.run(["umount", folder], check=True)
+
+
+def test_full_disk_while_the_store_is_written(layout, tmpfs, cli, monkeypatch):
+    disk = tmpfs(1)
+    (disk/"filler").write_bytes(bytes(900_000))
+    one_line(cli("covid_etl", layout, disk/"store"), "MB free")                     # found out before the first write
+    monkeypatch.setattr(shutil, "disk_usage", lambda p: shutil._ntuple_diskusage(10**12, 0, 10**12))
+    one_line(cli("covid_etl", layout, disk/"store"), "full disk")                   # and while writing
+    assert [p.name for p in disk.iterdir()] == ["filler"]
+
+
+def test_full_disk_while_a_checkpoint_is_written(store, tmpfs, cli):
+    disk = tmpfs(170)    # b0: best.safetensors 26 MB and last.pt 78 MB fit, a second last.pt beside the first does not
+    config = TrainConfig(epochs=3, size=64, encoder="efficientnet-b0")
+    (disk/"run").mkdir()
+    full = cli("covid_train", store.path, disk/"run", "--epochs", 3, "--size", 64, "--encoder", "efficientnet-b0")
+    one_line(full, "full disk")
+    kept = torch.load(disk/"run"/"last.pt", weights_only=True)
+    assert len(kept["history"]) >= 1, "the earlier checkpoint is whole"
+    load_model(disk/"run")
+    assert not [p.name for p in (disk/"run").iterdir() if p.name.startswith(".")]
+    subprocess.run(["mount", "-o", "remount,size=400m", disk], check=True)           # room again: it goes on
+    history = fit(store, disk/"run", config, resume=True, progress=False, on_epoch=None)
+    assert len(history) == 3

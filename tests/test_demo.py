@@ -1,0 +1,41 @@
+"""The demo, whole: it must really learn."""
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from conftest import note
+
+
+def test_demo(tmp_path, cli, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    demo = Path("runs/demo")
+    status, out, err = cli("covid_demo")
+    assert status == 0, err
+    m = json.loads((demo/"metrics.json").read_text())
+    simple = m["baseline"]["threshold"]
+    note(f"demo: lesion mIoU {m['lesion_miou']:.3f} (95 % {m['ci95']['lesion_miou']}), thresholds {simple['lesion_miou']:.3f}, "
+         f"lungs {m['iou']['lungs_other']:.3f}; {pd.read_csv(demo/'history.csv')['seconds'].sum():.0f} s of training")
+    assert .12 <= simple["lesion_miou"] <= .40
+    assert m["lesion_miou"] >= simple["lesion_miou"] + .10
+    assert m["iou"]["lungs_other"] >= .8
+    for name in ("overlays.png", "curves.png", "model_card.md", "submission.csv"):
+        assert (demo/name).stat().st_size > 1000 and str(demo/name) in out
+    assert "lesion mIoU" in out and "Not for diagnosis" in out
+    assert [p.name for p in Path("runs").iterdir()] == ["demo"]
+
+
+def test_a_demo_that_fails_keeps_the_last_one(tmp_path, cli, monkeypatch):
+    import covid_nbdev.cli as c
+    old = tmp_path/"demo"; old.mkdir()
+    (old/c.DEMO_MARK).write_text("x"); (old/"metrics.json").write_text("the last result")
+    monkeypatch.setitem(c.DEMO, "phantom", dict(n_radiopaedia=0, n_medseg=8, n_test=1, size=64, seed=0))
+    monkeypatch.setitem(c.DEMO, "train", dict(epochs=1, size=64, encoder="efficientnet-b0"))
+    import covid_nbdev.results
+    def stopped(*a, **k): raise KeyboardInterrupt
+    with monkeypatch.context() as m:
+        m.setattr(covid_nbdev.results, "write_results", stopped)
+        assert cli("covid_demo", "--run", old)[0] == 130
+    assert (old/"metrics.json").read_text() == "the last result" and [p.name for p in tmp_path.iterdir()] == ["demo"]
+    assert cli("covid_demo", "--run", old)[0] == 0
+    assert (old/"metrics.json").read_text().startswith("{") and [p.name for p in tmp_path.iterdir()] == ["demo"]

@@ -1,0 +1,46 @@
+"""The whole way on real CT, small: a few slices, one epoch, 128 pixels. Never committed, never shown."""
+import json
+
+import numpy as np
+import pytest
+
+from covid_nbdev.etl import Store, build_store, split
+from covid_nbdev.metrics import ConfusionMatrix
+from covid_nbdev.results import threshold_baseline
+
+
+@pytest.fixture(scope="module")
+def few(real_layout, tmp_path_factory):
+    "Twelve labeled slices and two test slices, as Kaggle's files."
+    dest = tmp_path_factory.mktemp("few")
+    for stem, n in (("images_medseg", 12), ("masks_medseg", 12), ("test_images_medseg", 2)):
+        np.save(dest/f"{stem}.npy", np.load(real_layout/f"{stem}.npy", mmap_mode="r")[:n])
+    return dest
+
+
+def test_whole_way(few, tmp_path, cli):
+    run = tmp_path/"run"
+    status, out, err = cli("covid_train", few, run, "--epochs", 1, "--size", 128, "--batch_size", 4)
+    assert status == 0, err
+    m = json.loads((run/"metrics.json").read_text())
+    assert (m["n_train"], m["n_valid"], m["mask_size"]) == (9, 3, 512)
+    status, out, err = cli("covid_predict", run, few/"images_medseg.npy", tmp_path/"predicted")
+    assert status == 0, err
+    pred, store = np.load(tmp_path/"predicted"/"labels.npy"), Store(run/"store")
+    valid = split(store).valid
+    cm = ConfusionMatrix().update(pred[valid], store.labels[valid])
+    assert cm.iou().tolist() == [v for v in m["iou"].values()]
+    assert cli("covid_submission", run, few, tmp_path/"submission.csv")[0] == 0
+    assert sum(1 for _ in open(tmp_path/"submission.csv")) == 2*512*512*2 + 1
+
+
+def test_threshold_baseline_is_where_design_says(real_layout, tmp_path):
+    "DESIGN gives 0.31, 0.06, 0.75, 0.92 for automatic lungs and two fixed thresholds; ours are searched on the training slices."
+    store = build_store(real_layout, tmp_path/"store")
+    rows = split(store)
+    assert (len(rows.train), len(rows.valid), len(rows.test)) == (64, 24, 10)
+    baseline = threshold_baseline((store.images[r] for r in rows.train), (store.labels[r] for r in rows.train))
+    cm = ConfusionMatrix()
+    for r in rows.valid: cm.update(baseline(store.images[r]), store.labels[r])
+    ground_glass, consolidation, lungs, background = cm.iou()
+    assert .2 < ground_glass < .5 and 0 < consolidation < .4 and lungs > .65 and background > .85

@@ -1,0 +1,153 @@
+"""Training for real: killed and resumed, interrupted, both upsamplings; what it wrote is what one can measure again."""
+import json, os, signal, subprocess, sys, time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from covid_nbdev.etl import Store, split
+from covid_nbdev.metrics import ConfusionMatrix
+from covid_nbdev.phantom import write_phantom_dataset
+from covid_nbdev.results import Predictor
+from covid_nbdev.train import HISTORY, load_model
+
+BIN = Path(sys.executable).parent
+RUN_FILES = ["best.safetensors", "config.json", "curves.png", "history.csv", "last.pt", "metrics.json", "model_card.md",
+             "overlays.png", "submission.csv"]
+SMALL = ["--epochs", "4", "--size", "64", "--batch_size", "4", "--encoder", "efficientnet-b0", "--lr", "0.002", "--seed", "1"]
+
+
+def start(*args, **kwargs):
+    return subprocess.Popen([BIN/"covid_train", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+
+
+def train(*args):
+    p = start(*args)
+    out, err = p.communicate()
+    assert p.returncode == 0, err
+    return out
+
+
+def weights(run, file="last.pt"): return torch.load(run/file, weights_only=True)["model"]
+
+
+def same_run(a, b):
+    "Equal weights, equal best model, equal history except the seconds."
+    wa, wb = weights(a), weights(b)
+    assert wa.keys() == wb.keys() and all(torch.equal(wa[k], wb[k]) for k in wa)
+    assert all(torch.equal(x, y) for x, y in zip(load_model(a)[0].state_dict().values(), load_model(b)[0].state_dict().values()))
+    ha, hb = (pd.read_csv(r/"history.csv").drop(columns="seconds") for r in (a, b))
+    pd.testing.assert_frame_equal(ha, hb, check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def whole(store, tmp_path_factory):
+    "A training that nobody interrupted, with augmentation and two loader processes."
+    run = tmp_path_factory.mktemp("runs")/"whole"
+    train(store.path, run, *SMALL, "--workers", 2)
+    return run
+
+
+def test_run_folder(whole, store):
+    assert sorted(p.name for p in whole.iterdir()) == RUN_FILES
+    history = pd.read_csv(whole/"history.csv")
+    assert list(history.columns) == HISTORY and history["epoch"].tolist() == [1, 2, 3, 4]
+    m = json.loads((whole/"metrics.json").read_text())
+    assert {"n_train", "n_valid", "epoch", "train_size", "mask_size", "iou", "precision", "recall", "miou", "lesion_miou", "lesion_f1",
+            "any_lesion_dice", "miou_per_image", "miou_by_batch", "ci95", "baseline"} == m.keys()
+    assert set(m["baseline"]["threshold"]) == {"iou", "miou", "lesion_miou"} and set(m["miou_by_batch"]) == {"1", "8", "24"}
+    assert set(m["ci95"]) == {"miou", "lesion_miou"}
+    assert m["epoch"] == history["epoch"][history["valid_loss"].idxmin()]
+    assert (m["n_train"], m["n_valid"], m["train_size"], m["mask_size"]) == (8 + 12, 4, 64, 64)
+    assert "Not for diagnosis" in (whole/"model_card.md").read_text()
+    assert torch.load(whole/"last.pt", weights_only=True)["history"][-1]["epoch"] == 4
+
+
+def test_killed_and_resumed_equals_uninterrupted(whole, store, tmp_path):
+    "kill -9 once the second epoch is saved, somewhere in the third; then --resume."
+    run = tmp_path/"killed"
+    p = start(store.path, run, *SMALL, "--workers", 2, start_new_session=True)
+    history = run/"history.csv"
+    while not (history.is_file() and len(history.read_text().splitlines()) >= 3):
+        assert p.poll() is None, "it ended before it could be killed"
+        time.sleep(.05)
+    time.sleep(.3)
+    os.killpg(p.pid, signal.SIGKILL)
+    p.communicate()
+    assert len(pd.read_csv(history)) < 4 and not (run/"metrics.json").exists()
+    train(store.path, run, "--resume")
+    same_run(run, whole)
+    m = [json.loads((r/"metrics.json").read_text()) for r in (run, whole)]
+    assert m[0] == m[1]
+
+
+def test_ctrl_c(store, tmp_path):
+    run = tmp_path/"stopped"
+    p = start(store.path, run, *SMALL[:1], "50", *SMALL[2:])
+    while not (run/"last.pt").is_file(): time.sleep(.05)
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    assert p.returncode == 130 and "Traceback" not in err
+    assert f"covid_train {store.path} {run} --resume" in err.strip().split("\n")[-1]
+    torch.load(run/"last.pt", weights_only=True)
+
+
+def test_labels_of_covid_predict_give_metrics_json(whole, store, layout, tmp_path, cli):
+    status, out, err = cli("covid_predict", whole, layout/"images_medseg.npy", tmp_path/"out")
+    assert status == 0, err
+    pred = np.load(tmp_path/"out"/"labels.npy")
+    valid = split(store).valid
+    assert pred.dtype == np.uint8 and pred.shape == (16, 64, 64)
+    cm = ConfusionMatrix().update(pred[store.index["number"].iloc[valid]], store.labels[valid])
+    m = json.loads((whole/"metrics.json").read_text())
+    assert [v for v in m["iou"].values()] == cm.iou().tolist() and m["miou"] == cm.miou()
+    assert len(list((tmp_path/"out").glob("*.png"))) == 16
+    extent = pd.read_csv(tmp_path/"out"/"extent.csv")
+    assert list(extent.columns) == ["slice", "lung_px", "ground_glass_px", "consolidation_px", "ground_glass_percent", "consolidation_percent"]
+    assert extent["slice"].tolist() == [str(i) for i in range(16)] + ["all"]
+    assert extent["ground_glass_px"].iloc[-1] == (pred == 0).sum()
+
+
+def test_submission(whole, store, layout, tmp_path, cli):
+    "From Kaggle's files, from the store, and as the training wrote it: the same bytes; equal to the plain way."
+    for data, name in ((layout, "a.csv"), (store.path, "b.csv")):
+        assert cli("covid_submission", whole, data, tmp_path/name)[0] == 0
+    assert (tmp_path/"a.csv").read_bytes() == (tmp_path/"b.csv").read_bytes() == (whole/"submission.csv").read_bytes()
+    predictor = Predictor(whole)
+    labels = np.stack([predictor(store.images[r]) for r in split(store).test])
+    plain = np.stack([labels == 0, labels == 1], -1).astype(int).ravel()
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path/"a.csv"), pd.DataFrame({"Id": np.arange(len(plain)), "Predicted": plain}))
+
+
+def test_nearest_from_kaggles_files_without_radiopaedia(copy_layout, tmp_path, cli):
+    for f in ("images_radiopedia.npy", "masks_radiopedia.npy"): (copy_layout/f).unlink()
+    small = [*SMALL[2:], "--epochs", 1, "--upsample", "nearest"]
+    status, out, err = cli("covid_train", copy_layout, tmp_path/"run", *small)
+    assert status == 0, err
+    assert "MedSeg alone" in out
+    assert not any(".up." in k for k in load_model(tmp_path/"run")[0].state_dict())
+    assert len(Store(tmp_path/"run"/"store")) == 18
+    status, out, err = cli("covid_train", copy_layout, tmp_path/"run", "--resume", "--upsample", "transpose")
+    assert status == 0, err      # transpose is the default: not a contradiction one can see
+    status, _, err = cli("covid_train", copy_layout, tmp_path/"run", "--resume", "--lr", "0.5")
+    assert status == 2 and "lr 0.002" in err
+
+
+def test_resume_with_other_data_is_refused(whole, copy_layout, tmp_path, cli):
+    from covid_nbdev.etl import build_store
+    for stem in ("images_medseg", "masks_medseg"): np.save(copy_layout/f"{stem}.npy", np.load(copy_layout/f"{stem}.npy")[:8])
+    build_store(copy_layout, tmp_path/"other")
+    status, _, err = cli("covid_train", tmp_path/"other", whole, "--resume")
+    assert status == 2 and "other data" in err
+
+
+def test_early_stopping(store, tmp_path, monkeypatch):
+    "Validation that never gets better stops the training after `patience` epochs; the best model is the first."
+    import covid_nbdev.train as t
+    losses = iter([1., 2., 2., 2., 2., 2., 2.])
+    monkeypatch.setattr(t, "valid_epoch", lambda *a: (next(losses), .1))
+    monkeypatch.setattr(t, "train_epoch", lambda *a: (1., .1))
+    history = t.fit(store, tmp_path/"run", t.TrainConfig(epochs=6, size=64, patience=2, encoder="efficientnet-b0"), progress=False, on_epoch=None)
+    assert len(history) == 3 and load_model(tmp_path/"run")[1]["epoch"] == 1
