@@ -9,7 +9,7 @@ help:
 	@echo 'make demo     the main job, from nothing to a trained model and its results, on the built-in phantom'
 	@echo 'make test     every test: export, notebooks, saved outputs, tests/'
 	@echo 'make lessons  after editing nbs/: export, run every lesson and save its outputs, clean, write README.md'
-	@echo 'make clean    remove .venv and runs/'
+	@echo 'make clean    remove .venv; your runs are kept'
 
 setup: $(READY)
 
@@ -36,4 +36,4 @@ readme: $(READY)
 	$(BIN)/python tests/readme.py --write
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV)

@@ -6,11 +6,11 @@
 __all__ = ['AIR_HU', 'BACKGROUND', 'FILL', 'train_transforms', 'valid_transforms', 'SliceDataset', 'ShuffledSampler', 'Loaders',
            'dataloaders']
 
-# %% ../nbs/07_augment.ipynb #c2892af0
+# %% ../nbs/07_augment.ipynb #fb9a3c03
 import os
 
-# albumentations asks the network for a newer version of itself at import, unless told not to.
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+# albumentations asks the network for a newer version of itself when it is imported, unless told not to before.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 # %% ../nbs/07_augment.ipynb #c7491f6f
 from typing import NamedTuple

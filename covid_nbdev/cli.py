@@ -22,12 +22,12 @@ from .hu import BadInput
 # torch and all that stands on it (train, results) is imported inside the commands that need it:
 # it takes seconds, and `covid_etl --help` should not.
 
-# %% ../nbs/15_cli.ipynb #6b460681
+# %% ../nbs/15_cli.ipynb #8d1706ff
 def _one_line(e: OSError) -> str:
     "An error of the operating system in our words."
     name = f" ({e.filename})" if e.filename else ""
     if e.errno == errno.ENOSPC: return f"found a full disk{name}; expected room to write; make room and run it again"
-    return f"found: {e.strerror or e}{name}; expected a file or folder that can be read or written; check path and permissions"
+    return f"found: {e.strerror or e}{name}; expected a path that can be read and written; check it and its permissions"
 
 def command(
     example: str,             # a line that works, shown by --help
@@ -55,7 +55,7 @@ def command(
         return script
     return decorate
 
-# %% ../nbs/15_cli.ipynb #4389badd
+# %% ../nbs/15_cli.ipynb #a50b012d
 @command("covid_phantom runs/phantom --n_medseg 60 --size 256", "Nothing was written.")
 def covid_phantom(
     dest: str,                 # new folder for the files
@@ -74,8 +74,9 @@ def _print_report(store) -> None:
     "What the ETL counted, per source."
     if "radiopedia" not in store.report: print("no Radiopaedia files: MedSeg alone is used")
     for source, r in store.report.items():
-        odd = "" if source.startswith("test") else f", {r['unlabeled_px']} pixels unlabeled, {r['several_labels_px']} with several labels"
-        print(f"{source}: {r['slices']} slices{odd}")
+        print(f"{source}: {r['slices']} slices", end="\n" if source.startswith("test") else ", ")
+        if not source.startswith("test"):
+            print(f"{r['unlabeled_px']} pixels unlabeled, {r['several_labels_px']} with several labels")
 
 @command("covid_etl /kaggle/input/covid-segmentation runs/store", "Nothing was written.")
 def covid_etl(
@@ -88,7 +89,7 @@ def covid_etl(
     _print_report(built)
     print(f"{built} in {store}")
 
-# %% ../nbs/15_cli.ipynb #43c9ef02
+# %% ../nbs/15_cli.ipynb #8299f8c9
 def _move_aside(run: Path) -> Path:
     "Rename an existing run to the first free name; its new path."
     for n in range(1, 1000):
@@ -100,7 +101,8 @@ def _taken(run: Path) -> bool: return run.is_dir() and any(run.iterdir())
 def _check_run_folder(run: Path, resume: bool, force: bool) -> None:
     "Ask for --resume or --force before anything else: it costs no time yet."
     if resume and force: raise BadInput("--resume and --force", "one of them")
-    if run.exists() and not run.is_dir(): raise BadInput(f"{run}, which is a file", "a folder for the run", "choose another name")
+    if run.exists() and not run.is_dir():
+        raise BadInput(f"{run}, which is a file", "a folder for the run", "choose another name")
     if _taken(run) and not (resume or force):
         raise BadInput(f"an earlier run in {run}", "a new folder", "go on with it by --resume, or move it aside by --force")
 
@@ -166,7 +168,7 @@ def covid_train(
     print(results_table(metrics).to_string(na_rep="–"))
     print(f"results in {run}: metrics.json, curves.png, overlays.png, model_card.md. Not for diagnosis.")
 
-# %% ../nbs/15_cli.ipynb #01a0b4f2
+# %% ../nbs/15_cli.ipynb #c7634d00
 @command("covid_predict runs/first slices.npy runs/predicted", "Nothing was written.")
 def covid_predict(
     run: str,      # folder of a training run
@@ -179,12 +181,13 @@ def covid_predict(
     from covid_nbdev.phantom import atomic_folder, start_npy
     from covid_nbdev.results import Predictor, extent_table, predict, read_slices
     predictor, slices = Predictor(run), read_slices(input)
+    digits = max(3, len(str(len(slices) - 1)))    # so that files sort as slices do
     with atomic_folder(out) as tmp:
         with start_npy(tmp/"labels.npy", slices.shape, "uint8") as f:
             def saved():
                 for i, labels in enumerate(predict(predictor, slices)):
                     f.write(labels.tobytes())
-                    plt.imsave(tmp/f"slice_{i:03}.png", mask_overlay(slices[i], labels))
+                    plt.imsave(tmp/f"slice_{i:0{digits}}.png", mask_overlay(slices[i], labels))
                     yield labels
             table = extent_table(saved())
         table.to_csv(tmp/"extent.csv", index=False)
@@ -209,9 +212,9 @@ def covid_submission(
     n = write_submission(out, predict(Predictor(run), slices))
     print(f"{n} lines for {len(slices)} test slices in {out}")
 
-# %% ../nbs/15_cli.ipynb #8fffa57c
-DEMO = dict(phantom=dict(n_radiopaedia=48, n_medseg=96, n_test=4, size=256, seed=0),
-            train=dict(epochs=14, batch_size=8, size=128, lr=2e-3, patience=14, rotate=10, seed=0))
+# %% ../nbs/15_cli.ipynb #e3a2c31b
+DEMO = dict(phantom=dict(n_radiopaedia=16, n_medseg=152, n_test=4, size=256, seed=0),
+            train=dict(epochs=12, batch_size=8, size=128, lr=3e-3, patience=12, rotate=10, seed=0, loss="ce+dice"))
 DEMO_MARK = "made_by_covid_demo.txt"
 
 @command("covid_demo", "Nothing was changed; run it again.")
@@ -242,7 +245,8 @@ def covid_demo(
     if run.exists(): shutil.rmtree(run)
     fresh.rename(run)
     low, high = metrics["ci95"]["lesion_miou"]
-    print(f"\n{results_table(metrics).to_string(na_rep='–')}\n\nlesion mIoU {metrics['lesion_miou']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
+    print(f"\n{results_table(metrics).to_string(na_rep='–')}\n")
+    print(f"lesion mIoU {metrics['lesion_miou']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
           f"thresholds {metrics['baseline']['threshold']['lesion_miou']:.3f}; {metrics['n_valid']} computed slices")
     for name in ("overlays.png", "curves.png", "model_card.md", "submission.csv"): print(run/name)
     print(f"{time.perf_counter() - start:.0f} s. Computed patients: no evidence of clinical performance. Not for diagnosis.")

@@ -63,7 +63,7 @@ def open_npy(
     if 0 in shape: return np.zeros(shape, dtype)   # nothing to map
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
-# %% ../nbs/05_etl.ipynb #222c8972
+# %% ../nbs/05_etl.ipynb #f72df1f6
 @dataclass
 class Part:
     "One source of the competition: its images and, unless it is the test set, its masks."
@@ -78,12 +78,23 @@ def _check_shapes(images, masks, names):
     "Square slices with sides divisible by 32, and masks to match."
     side = images.shape[1] if images.ndim == 3 else 0
     if images.dtype.kind not in "iuf" or images.ndim != 3 or images.shape[2] != side or side % 32 or not side:
-        raise BadInput(f"{images.dtype} {images.shape} in {names[0]}", "numbers (N, S, S) or (N, S, S, 1), S divisible by 32")
+        raise BadInput(f"{images.dtype} {images.shape} in {names[0]}", 
+                       "numbers (N, S, S) or (N, S, S, 1), S divisible by 32")
     if masks is None: return
     if len(masks) != len(images):
         raise BadInput(f"{len(images)} images in {names[0]} and {len(masks)} masks in {names[1]}", "as many of both")
     if masks.shape != (*images.shape, 4):
         raise BadInput(f"shape {masks.shape} in {names[1]}", f"{(*images.shape, 4)}, one channel per class")
+
+def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
+    "A .csv file with these columns."
+    try: table = pd.read_csv(path, dtype={"patient": str, "number": int}, keep_default_na=False)
+    except (ValueError, OSError) as e:   # pandas' own errors are ValueErrors
+        why = str(e).splitlines()[0][:80]
+        raise BadInput(f"{path.name}, which can't be read ({why})", f"a table with {', '.join(columns)}") from None
+    if missing := set(columns) - set(table.columns):
+        raise BadInput(f"no column {' and no '.join(sorted(missing))} in {path.name}", ", ".join(columns))
+    return table
 
 def _open_part(folder: Path, source: str, patients: dict) -> Part:
     names = FILES[source]
@@ -108,8 +119,8 @@ def open_competition(
     if missing: raise BadInput(f"no {' and no '.join(missing)} in {path.name or path}", wanted, "check the folder's name")
     patients = {}
     if (path/"patients.csv").is_file():
-        table = pd.read_csv(path/"patients.csv", dtype={"patient": str})
-        patients = {(s, int(n)): p for s, n, p in zip(table["source"], table["number"], table["patient"])}
+        table = _read_table(path/"patients.csv", ["source", "number", "patient"])
+        patients = {(s, int(n)): p for s, n, p in table[["source", "number", "patient"]].itertuples(index=False)}
     parts = []
     for source, names in FILES.items():
         here = [f for f in names if f and (path/f).is_file()]
@@ -195,7 +206,7 @@ def disk_full(path: Path, needed: int, free: int) -> BadInput:
     return BadInput(f"{free/1e6:,.0f} MB free on the disk of {path.name}", f"{needed/1e6:,.0f} MB",
                     "make room, or choose a folder on another disk")
 
-# %% ../nbs/05_etl.ipynb #2fc068d1
+# %% ../nbs/05_etl.ipynb #fb7e11d8
 class Store:
     "A folder of slices: `images` (int16 HU), `labels` (uint8, 255 = none), `index` (a table). Memory-mapped."
     def __init__(self,
@@ -203,9 +214,10 @@ class Store:
     ):
         self.path = Path(path)
         if not is_store(self.path):
-            raise BadInput(f"no store in {self.path.name or path}", "images.npy, labels.npy and index.csv", "make one: covid_etl SRC STORE")
+            raise BadInput(f"no store in {self.path.name or path}", "images.npy, labels.npy and index.csv",
+                           "make one: covid_etl SRC STORE")
         self.images, self.labels = open_npy(self.path/"images.npy"), open_npy(self.path/"labels.npy")
-        self.index = pd.read_csv(self.path/"index.csv", dtype={"patient": str}, keep_default_na=False)
+        self.index = _read_table(self.path/"index.csv", ["source", "number", "patient", "split"])
         if not (self.images.shape == self.labels.shape and len(self.images) == len(self.index)):
             raise BadInput(f"images {self.images.shape}, labels {self.labels.shape}, {len(self.index)} rows in index.csv",
                            "as many of each", "build the store again: covid_etl SRC STORE")
@@ -217,7 +229,8 @@ class Store:
     # Loader processes open the files for themselves: pickling a memory map would copy all of it.
     def __reduce__(self): return Store, (self.path,)
 
-    def __repr__(self): return f"Store of {len(self)} slices, {self.size}×{self.size}: {self.index['split'].value_counts().to_dict()}"
+    def __repr__(self):
+        return f"Store of {len(self)} slices, {self.size}×{self.size}: {self.index['split'].value_counts().to_dict()}"
 
     @property
     def size(self) -> int: return self.images.shape[1]

@@ -53,7 +53,7 @@ def _use_transpose(model: smp.UnetPlusPlus) -> None:
         new.conv1, new.conv2 = block.conv1, block.conv2    # keep smp's initialization
         decoder.blocks[name] = new
 
-# %% ../nbs/08_model.ipynb #4cd81237
+# %% ../nbs/08_model.ipynb #aa36159f
 def check_encoder(
     encoder: str,     # a name that segmentation-models-pytorch knows
 ) -> None:
@@ -73,7 +73,8 @@ def read_weights(
         if path.suffix == ".safetensors": state = load_file(path)
         else: state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as e:
-        raise BadInput(f"{path.name}, which can't be read ({type(e).__name__})", "safetensors, or tensors saved by torch") from None
+        raise BadInput(f"{path.name}, which can't be read ({type(e).__name__})", 
+                       "safetensors, or tensors saved by torch") from None
     except Exception as e:   # pickle.UnpicklingError and its kin: weights_only refused something
         raise BadInput(f"{path.name}, which holds more than tensors ({type(e).__name__})", "a file of tensors alone") from None
     state = state.get("model", state) if isinstance(state, dict) else state
@@ -87,7 +88,8 @@ def _load_file(model: nn.Module, path) -> None:
     encoder_only = not any(k.startswith("encoder.") for k in state)
     target = model.encoder if encoder_only else model
     own = target.state_dict()
-    state = {k: v for k, v in state.items() if k in own or not k.startswith(("_fc.", "classifier.", "fc."))}   # ImageNet's head
+    head = ("_fc.", "classifier.", "fc.")     # ImageNet's thousand classes: not needed
+    state = {k: v for k, v in state.items() if k in own or not k.startswith(head)}
     for k, v in state.items():   # a first convolution for three colors serves one channel by its sum
         if k in own and v.dim() == 4 and own[k].shape[1] == 1 and v.shape[1] == 3 and v.shape[0] == own[k].shape[0]:
             state[k] = v.sum(1, keepdim=True)

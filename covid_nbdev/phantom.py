@@ -274,7 +274,7 @@ def make_patient(
     p.lesions = make_lesions(p, random_for(seed, 2), style)
     return p
 
-# %% ../nbs/04_phantom.ipynb #ff312b75
+# %% ../nbs/04_phantom.ipynb #dcf2b8c7
 class Canvas:
     "HU of a slice, painted shape over shape."
     def __init__(self, view, seed):
@@ -290,7 +290,8 @@ class Canvas:
     def window(self, cx, cy, r):
         "The pixels within r mm of a point: small shapes need not touch the whole slice."
         x, y = self.view.x, self.view.y
-        return np.s_[np.searchsorted(y, cy - r):np.searchsorted(y, cy + r), np.searchsorted(x, cx - r):np.searchsorted(x, cx + r)]
+        rows, columns = np.searchsorted(y, (cy - r, cy + r)), np.searchsorted(x, (cx - r, cx + r))
+        return np.s_[rows[0]:rows[1], columns[0]:columns[1]]
 
     def ellipse(self, cx, cy, rx, ry, hu, degrees=0):
         w = self.window(cx, cy, max(rx, ry) + 8)
@@ -554,7 +555,7 @@ def pixel_auc(
     a, b = np.bincount(low - start, minlength=n), np.bincount(high - start, minlength=n)
     return float((b*(a.cumsum() - a/2)).sum()/(a.sum()*b.sum()))
 
-# %% ../nbs/04_phantom.ipynb #b5ac5233
+# %% ../nbs/04_phantom.ipynb #c19323b2
 @contextmanager
 def atomic_file(
     path,   # where the file shall be
@@ -577,7 +578,8 @@ def atomic_folder(
     "The folder becomes `dest` only when all went well."
     dest = Path(dest)
     if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
-        raise BadInput(f"{dest}, which is {'not empty' if dest.is_dir() else 'a file'}", "the name of a new folder", "choose another name, or remove it first")
+        raise BadInput(f"{dest}, which is {'not empty' if dest.is_dir() else 'a file'}", "the name of a new folder",
+                       "choose another name, or remove it first")
     dest.parent.mkdir(parents=True, exist_ok=True)
     temp = dest.with_name(f".{dest.name}-{os.getpid()}")
     shutil.rmtree(temp, ignore_errors=True)
@@ -590,14 +592,14 @@ def atomic_folder(
         shutil.rmtree(temp, ignore_errors=True)
         raise
 
-# %% ../nbs/04_phantom.ipynb #67ac668a
+# %% ../nbs/04_phantom.ipynb #8aca40ae
 def progress_bar(
     *args,               # for tqdm: what to iterate over
     show: bool = True,
     **kwargs,            # for tqdm: desc, total, unit
 ):                       # a tqdm bar
-    "tqdm; silent if not `show`, where stderr is no terminal, or if TQDM_DISABLE is set (its bar for notebooks doesn't look by itself)."
-    quiet = not show or bool(os.environ.get("TQDM_DISABLE"))
+    "tqdm; silent if not `show`, where stderr is no terminal, or if TQDM_DISABLE is set."
+    quiet = not show or bool(os.environ.get("TQDM_DISABLE"))   # tqdm's bar for notebooks doesn't look by itself
     return tqdm(*args, leave=False, disable=quiet or None, **kwargs)
 
 # %% ../nbs/04_phantom.ipynb #7f9105e7
@@ -611,9 +613,10 @@ def start_npy(
     np.lib.format.write_array_header_1_0(f, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)})
     return f
 
-# %% ../nbs/04_phantom.ipynb #91e25bca
-README = """Every slice in this folder was computed by covid_nbdev.phantom, from formulas and random numbers. There are no patients
-here. Use it to learn and to test software. A result on it is no evidence of clinical performance; not for diagnosis.
+# %% ../nbs/04_phantom.ipynb #9978d930
+README = """Every slice in this folder was computed by covid_nbdev.phantom, from formulas and random numbers. There
+are no patients here. Use it to learn and to test software. A result on it is no evidence of clinical performance; not
+for diagnosis.
 """
 
 def radiopaedia_part(n, size, seed):

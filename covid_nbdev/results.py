@@ -65,7 +65,7 @@ def predict(
     for i, hu in enumerate(progress_bar(slices, desc="predict", show=progress)):
         yield predictor(to_int16(hu, f"slice {i}"))
 
-# %% ../nbs/12_results.ipynb #69699322
+# %% ../nbs/12_results.ipynb #25e8b334
 AGREE, FALSE_POSITIVE, FALSE_NEGATIVE = (1., .87, .1), (.87, .1, .1), (.1, .65, .25)   # yellow, red, green
 
 def error_overlay(
@@ -87,10 +87,10 @@ def error_text(
 ) -> str:
     "The overlay's counts in words: hits, false alarms, misses, precision and recall."
     both, false, missed = (pred & true).sum(), (pred & ~true).sum(), (~pred & true).sum()
-    ratio = lambda a, b: f"{a/b:.2f}" if b else "–"
-    return f"{both} yellow, {false} red, {missed} green\nprecision {ratio(both, both + false)}, recall {ratio(both, both + missed)}"
+    precision, recall = (f"{both/n:.2f}" if n else "–" for n in (both + false, both + missed))
+    return f"{both} yellow, {false} red, {missed} green\nprecision {precision}, recall {recall}"
 
-# %% ../nbs/12_results.ipynb #b4c10062
+# %% ../nbs/12_results.ipynb #c4b1c5fd
 def plot_overlays(
     slices,              # HU (H, W) each
     preds,               # uint8 labels (H, W) each
@@ -108,7 +108,7 @@ def plot_overlays(
             ax.set_title(f"{head}{CLASSES[c].replace('_', ' ')}\n{error_text(p, t)}", fontsize=8)
     fig.text(.5, 0, "yellow: agree   red: predicted, not true   green: true, not predicted   –   not for diagnosis",
              ha="center", fontsize=9)
-    fig.tight_layout(rect=(0, .03, 1, 1))
+    fig.tight_layout(rect=(0, .03, 1, 1), h_pad=2)
     return fig
 
 def telling_slices(
@@ -150,13 +150,13 @@ def lung_mask(
     closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disk)[radius:-radius, radius:-radius]
     return ndimage.binary_fill_holes(closed > 0)
 
-# %% ../nbs/12_results.ipynb #dab07be1
+# %% ../nbs/12_results.ipynb #655051db
 EDGES_HU = np.arange(-1000, 401, 20)    # where an interval may begin and end
 
 def _smooth(hu) -> np.ndarray: return cv2.GaussianBlur(np.asarray(hu, np.float32), (0, 0), hu.shape[-1]/256)
 
 def _best_interval(of_class, of_all, total) -> tuple[int, int]:
-    "The interval with the best IoU, of all there are: counts per bin of the class, of all lung pixels; pixels of the class anywhere."
+    "The interval with the best IoU, from counts per bin (of the class, of all lung pixels) and the class's pixels anywhere."
     of_class, of_all = (np.concatenate([[0], np.cumsum(v)]) for v in (of_class, of_all))
     hits = of_class[None] - of_class[:, None]                  # [low edge, high edge]
     iou = np.triu(hits/np.maximum(total + of_all[None] - of_all[:, None] - hits, 1))
@@ -274,7 +274,7 @@ def extent_table(
              "consolidation_percent": percent["consolidation_px"]}
     return pd.concat([table.astype({"slice": object}), pd.DataFrame([total])], ignore_index=True)
 
-# %% ../nbs/12_results.ipynb #c8af96de
+# %% ../nbs/12_results.ipynb #868778c9
 def write_submission(
     path,             # the .csv file
     labels,           # iterable of uint8 (S, S), one per test slice
@@ -285,11 +285,12 @@ def write_submission(
         f.write("Id,Predicted\n")
         for slice_labels in labels:
             hot = (np.asarray(slice_labels)[..., None] == np.arange(2)).ravel().astype(np.uint8)
-            pd.DataFrame({"Id": np.arange(n, n + len(hot)), "Predicted": hot}).to_csv(f, index=False, header=False, lineterminator="\n")
+            rows = pd.DataFrame({"Id": np.arange(n, n + len(hot)), "Predicted": hot})
+            rows.to_csv(f, index=False, header=False, lineterminator="\n")
             n += len(hot)
     return n
 
-# %% ../nbs/12_results.ipynb #1f76c938
+# %% ../nbs/12_results.ipynb #efa32c6f
 def model_card(
     config: dict,        # as in config.json
     metrics: dict,       # as in metrics.json
@@ -298,16 +299,18 @@ def model_card(
     "What was trained on what, what was measured, what it is not for."
     number = lambda v: "–" if v is None else f"{v:.3f}"
     interval = lambda v: "–" if v is None else f"{number(v[0])} to {number(v[1])}"
-    rows = "\n".join(f"| {c} | {number(metrics['iou'][c])} | {number(metrics['precision'][c])} | {number(metrics['recall'][c])} "
-                     f"| {number(metrics['baseline']['threshold']['iou'][c])} |" for c in CLASSES)
+    columns = metrics["iou"], metrics["precision"], metrics["recall"], metrics["baseline"]["threshold"]["iou"]
+    rows = "\n".join(f"| {c} | {' | '.join(number(column[c]) for column in columns)} |" for c in CLASSES)
     return f"""# Model card
 
 **Not for diagnosis.** A model for teaching and research. It was never tested on patients.
 
-- Network: U-Net++ with {config['encoder']}, upsampling {config['upsample']}, weights at the start: {config['weights'] or 'random'}
+- Network: U-Net++ with {config['encoder']}, upsampling {config['upsample']}
+- Weights at the start: {config['weights'] or 'random'}
 - Data: {', '.join(f'{n} slices of {s}' for s, n in sources.items())}
 - Split: {metrics['n_train']} training slices, {metrics['n_valid']} validation slices (the deck's split)
-- Training: size {metrics['train_size']}, best epoch {metrics['epoch']} of at most {config['epochs']}, batch {config['batch_size']}, learning rate {config['lr']}, seed {config['seed']}
+- Training: size {metrics['train_size']}, loss {config['loss']}, batch {config['batch_size']}, learning rate {config['lr']}, seed {config['seed']}
+- Best epoch: {metrics['epoch']} of at most {config['epochs']}
 
 | class | IoU | precision | recall | IoU of thresholds |
 |---|---|---|---|---|
@@ -325,17 +328,18 @@ Measured with `best.safetensors` on the validation slices at {metrics['mask_size
 
 - These slices also stopped the training and chose its epoch: the scores are a little too good.
 - {metrics['n_valid']} slices are few; the intervals say how few.
-- The competition's cases are all confirmed COVID-19, without controls. Ground glass has many other causes: this is segmentation, not detection.
+- The competition's cases are all confirmed COVID-19, without controls. Ground glass has many other causes: this is
+  segmentation, not detection.
 - Computed patients (the phantom) are no evidence of clinical performance.
 """
 
-# %% ../nbs/12_results.ipynb #c47217e1
+# %% ../nbs/12_results.ipynb #54c06add
 def write_results(
     run,                     # the folder of a finished training
     store: Store,
     progress: bool = True,
 ) -> dict:                   # what metrics.json holds
-    "Evaluate the best model and write metrics.json, curves.png, overlays.png, model_card.md, and submission.csv where there are test slices."
+    "Write metrics.json, curves.png, overlays.png, model_card.md, and submission.csv where there are test slices."
     run = Path(run)
     predictor = Predictor(run)
     metrics, preds = evaluate(predictor, store, progress)
@@ -354,10 +358,10 @@ def write_results(
     with atomic_file(run/"model_card.md") as tmp: tmp.write_text(model_card(config, metrics, sources))
     if len(rows.test):
         write_submission(run/"submission.csv", predict(predictor, (store.images[r] for r in rows.test), progress))
-    with atomic_file(run/"metrics.json") as tmp: tmp.write_text(json.dumps(metrics, indent=1))   # last: it marks a complete run
+    with atomic_file(run/"metrics.json") as tmp: tmp.write_text(json.dumps(metrics, indent=1))   # last: now it is complete
     return metrics
 
-# %% ../nbs/12_results.ipynb #f038c95b
+# %% ../nbs/12_results.ipynb #c3a500c3
 def read_slices(
     path,               # .npy with HU: (N, S, S), (N, S, S, 1) or (S, S)
 ) -> np.ndarray:        # (N, S, S), memory-mapped
@@ -369,8 +373,10 @@ def read_slices(
     if images.ndim == 4 and images.shape[-1] == 1: images = images[..., 0]
     if images.ndim == 2: images = images[None]
     if images.ndim != 3 or images.dtype.kind not in "iuf" or not len(images) or images.shape[1] != images.shape[2]:
-        raise BadInput(f"{images.dtype} {images.shape} in {path.name}", "numbers (N, S, S) or (N, S, S, 1): square slices in HU")
+        raise BadInput(f"{images.dtype} {images.shape} in {path.name}",
+                       "numbers (N, S, S) or (N, S, S, 1): square slices in HU")
     ends = [(hu.min(), hu.max()) for hu in images]     # one slice at a time
-    if np.isfinite(ends).all(): check_hu_range(min(e[0] for e in ends), max(e[1] for e in ends), path.name)
-    else: raise BadInput(f"NaN or infinite values in {path.name}", "finite Hounsfield units", "mend or leave out those slices")
+    if not np.isfinite(ends).all():
+        raise BadInput(f"NaN or infinite values in {path.name}", "finite Hounsfield units", "leave out those slices")
+    check_hu_range(min(e[0] for e in ends), max(e[1] for e in ends), path.name)
     return images

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import nbformat
 from nbconvert import MarkdownExporter
-from nbconvert.preprocessors import ExtractOutputPreprocessor
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = Path(".github/readme")
@@ -17,6 +16,7 @@ HEAD = "<!-- Made from nbs/index.ipynb by `make readme`: edit that, not this. --
 
 def visible(nb):
     "The notebook without hidden cells and without nbdev's and Quarto's comment lines."
+    nb.metadata["language_info"] = {"name": "python"}   # nbdev_clean drops it; code fences want it
     nb.cells = [c for c in nb.cells if not re.match(r"#\|\s*hide\s*$", c.source, re.M)]
     for c in nb.cells:
         if c.cell_type != "code": continue
@@ -32,7 +32,7 @@ def make() -> dict[str, bytes]:
     "README.md and its pictures: path in the repository -> content."
     nb = visible(nbformat.read(ROOT/"nbs"/"index.ipynb", as_version=4))
     alts = [o.metadata["alt"] for c in nb.cells if c.cell_type == "code" for o in c.outputs if "alt" in o.get("metadata", {})]
-    exporter = MarkdownExporter(preprocessors=[ExtractOutputPreprocessor(enabled=True)])
+    exporter = MarkdownExporter()
     text, resources = exporter.from_notebook_node(nb, {"unique_key": "index", "output_files_dir": str(PICTURES)})
     for alt in alts: text = text.replace("![png](", f"![{alt}](", 1)
     # links between lessons lead to the notebooks
@@ -48,6 +48,7 @@ def stale() -> list[str]:
 
 def main():
     if "--write" in sys.argv:
+        for old in (ROOT/PICTURES).glob("*.png"): old.unlink()
         for name, data in make().items():
             (ROOT/name).parent.mkdir(parents=True, exist_ok=True)
             (ROOT/name).write_bytes(data)

@@ -50,16 +50,6 @@ def test_second_slice_of_a_patient_is_another_picture():
     assert corr(make_slice(4, 128)[0], make_slice(4, 128, number=1)[0]) < .98
 
 
-def test_a_slice_takes_less_than_150_ms():
-    make_slice(0)
-    times = []
-    for seed in range(8):
-        start = time.process_time()      # other programs may run beside this test
-        make_slice(seed)
-        times.append(time.process_time() - start)
-    assert min(times) < .15, times
-
-
 def test_volume_covers_the_lungs_and_is_coherent(volumes):
     for hu, labels in volumes:
         lungs = (labels < 3).mean((1, 2))

@@ -1,0 +1,39 @@
+"""Seconds per computed slice. The target is under 0.15 s for 512² on one core.
+
+    python benchmarks/phantom.py      about half a minute
+"""
+import os
+
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"   # one core: before NumPy is imported
+
+import statistics, time
+
+import cv2
+
+from covid_nbdev.phantom import make_slice, make_volume
+
+
+def seconds(work, times=15):
+    "Median wall time of `work(seed)` over different patients."
+    work(0)   # caches, imports
+    found = []
+    for seed in range(1, times + 1):
+        start = time.perf_counter()
+        work(seed)
+        found.append(time.perf_counter() - start)
+    return statistics.median(found)
+
+
+def main():
+    cv2.setNumThreads(1)
+    base = None
+    for size in (512, 256, 128):
+        for style in ("medseg", "radiopaedia"):
+            s = seconds(lambda seed: make_slice(seed, size, style))
+            base = base or s
+            print(f"{style:12} {size}²  {1000*s:5.0f} ms a slice  ({s/base:.2f} of the first line)")
+    s = seconds(lambda seed: make_volume(seed, 20, 512), times=2)/20
+    print(f"volume of 20 512²  {1000*s:5.0f} ms a slice  ({s/base:.2f} of the first line): the patient is made once")
+
+
+if __name__ == "__main__": main()
