@@ -212,7 +212,7 @@ def covid_submission(
     n = write_submission(out, predict(Predictor(run), slices))
     print(f"{n} lines for {len(slices)} test slices in {out}")
 
-# %% ../nbs/15_cli.ipynb #e3a2c31b
+# %% ../nbs/15_cli.ipynb #c991e06f
 DEMO = dict(phantom=dict(n_radiopaedia=16, n_medseg=152, n_test=4, size=256, seed=0),
             train=dict(epochs=12, batch_size=8, size=128, lr=3e-3, patience=12, rotate=10, seed=0, loss="ce+dice"))
 DEMO_MARK = "made_by_covid_demo.txt"
@@ -242,8 +242,11 @@ def covid_demo(
         print("4/4  measuring, drawing, writing the submission …")
         metrics = write_results(tmp, store)
         (tmp/DEMO_MARK).write_text("covid_demo may replace this folder.\n")
-    if run.exists(): shutil.rmtree(run)
+    old = run.with_name(f".{run.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if run.exists(): run.rename(old)
     fresh.rename(run)
+    shutil.rmtree(old, ignore_errors=True)
     low, high = metrics["ci95"]["lesion_miou"]
     print(f"\n{results_table(metrics).to_string(na_rep='–')}\n")
     print(f"lesion mIoU {metrics['lesion_miou']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
