@@ -12,7 +12,7 @@ import os
 # albumentations asks the network for a newer version of itself when it is imported, unless told not to before.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
-# %% ../nbs/07_augment.ipynb #c7491f6f
+# %% ../nbs/07_augment.ipynb #d8f6561f
 from typing import NamedTuple
 
 import albumentations as A
@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .etl import Store, split
-from .hu import BadInput, Standardizer
+from .etl import Store, check_trainable, split
+from .hu import Standardizer
 
 # %% ../nbs/07_augment.ipynb #ffdd01fa
 AIR_HU, BACKGROUND = -1000, 3
@@ -76,7 +76,7 @@ def _mix(*numbers) -> int:
     "One seed from several numbers, different for every combination."
     return int(np.random.SeedSequence([int(n) for n in numbers]).generate_state(1)[0])
 
-# %% ../nbs/07_augment.ipynb #7a4d008e
+# %% ../nbs/07_augment.ipynb #797bef95
 class ShuffledSampler(Sampler):
     "Every index once, in an order drawn from (seed, epoch)."
     def __init__(self, dataset: SliceDataset): self.dataset = dataset
@@ -102,9 +102,8 @@ def dataloaders(
     **augment,                 # for train_transforms: rotate, smallest_crop, flip
 ) -> Loaders:
     "Loaders over the store's training and validation rows. Set `loader.dataset.epoch` before each epoch."
+    check_trainable(store)
     rows = split(store)
-    if len(rows.train) < 2 or len(rows.valid) < 1:
-        raise BadInput(f"{len(rows.train)} training and {len(rows.valid)} validation slices", "2 and 1 or more")
     std = Standardizer.fit(store.images[r] for r in rows.train)
     train = SliceDataset(store, rows.train, std, train_transforms(size, store.size, **augment), seed)
     valid = SliceDataset(store, rows.valid, std, valid_transforms(size), seed)

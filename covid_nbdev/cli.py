@@ -6,9 +6,11 @@
 __all__ = ['DEMO', 'DEMO_MARK', 'command', 'covid_phantom', 'covid_etl', 'covid_train', 'covid_predict', 'covid_submission',
            'covid_demo']
 
-# %% ../nbs/15_cli.ipynb #307b6a6c
+# %% ../nbs/15_cli.ipynb #b4f79b44
 import argparse
 import errno
+import os
+import shlex
 import shutil
 import sys
 import time
@@ -22,7 +24,7 @@ from .hu import BadInput
 # torch and all that stands on it (train, results) is imported inside the commands that need it:
 # it takes seconds, and `covid_etl --help` should not.
 
-# %% ../nbs/15_cli.ipynb #8d1706ff
+# %% ../nbs/15_cli.ipynb #15cd27cd
 def _one_line(e: OSError) -> str:
     "An error of the operating system in our words."
     name = f" ({e.filename})" if e.filename else ""
@@ -31,7 +33,7 @@ def _one_line(e: OSError) -> str:
 
 def command(
     example: str,             # a line that works, shown by --help
-    interrupted: str = "",    # printed on Ctrl-C; may use the arguments' names, as in "{run}"
+    interrupted: str = "",    # printed on Ctrl-C, unless the exception itself says how to go on
 ):
     "Make a console script of a function: without arguments it parses `sys.argv` and returns the exit status."
     def decorate(func):
@@ -42,13 +44,17 @@ def command(
             parser.formatter_class = argparse.RawDescriptionHelpFormatter
             parser.epilog = f"example:\n  {example}"
             given = {k: v for k, v in vars(parser.parse_args()).items() if k not in ("pdb", "xtra")}   # fastcore's own
+            if hasattr(sys.stdout, "reconfigure"): sys.stdout.reconfigure(errors="replace")   # a terminal without "×"
             try:
                 func(**given)
                 return 0
             except BadInput as e: problem = str(e)
+            except BrokenPipeError:                           # nobody reads on, as after `| head`
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                return 1
             except OSError as e: problem = _one_line(e)
-            except KeyboardInterrupt:
-                print(f"\n{func.__name__}: stopped. {interrupted.format(**given)}".rstrip(), file=sys.stderr)
+            except KeyboardInterrupt as e:
+                print(f"\n{func.__name__}: stopped. {e.args[0] if e.args else interrupted}".rstrip(), file=sys.stderr)
                 return 130
             print(f"{func.__name__}: {problem}", file=sys.stderr)
             return 2
@@ -89,9 +95,10 @@ def covid_etl(
     _print_report(built)
     print(f"{built} in {store}")
 
-# %% ../nbs/15_cli.ipynb #8299f8c9
+# %% ../nbs/15_cli.ipynb #e895ea49
 def _move_aside(run: Path) -> Path:
     "Rename an existing run to the first free name; its new path."
+    run = Path(os.path.abspath(run))     # "." has no name
     for n in range(1, 1000):
         aside = run.with_name(f"{run.name}.old{n}")
         if not aside.exists(): return run.rename(aside)
@@ -106,65 +113,77 @@ def _check_run_folder(run: Path, resume: bool, force: bool) -> None:
     if _taken(run) and not (resume or force):
         raise BadInput(f"an earlier run in {run}", "a new folder", "go on with it by --resume, or move it aside by --force")
 
-def _start_run(data: Path, run: Path, force: bool):
+def _start_run(data: Path, run: Path, config, force: bool) -> None:
     "A new run's folder, with a store in it unless `data` is one. An earlier run is moved aside, and back if this fails."
-    from covid_nbdev.etl import Store, build_store, is_store
+    from covid_nbdev.etl import Store, build_store, check_trainable, is_store
     from covid_nbdev.phantom import atomic_folder
+    from covid_nbdev.train import save_config
     aside = _move_aside(run) if force and _taken(run) else None
     try:
         with atomic_folder(run) as tmp:
-            if is_store(data): Store(data)      # fails here if it is damaged
-            else: _print_report(build_store(data, tmp/"store"))
+            store = Store(data) if is_store(data) else build_store(data, tmp/"store")
+            check_trainable(store)
+            save_config(tmp, config)
     except BaseException:
         if aside: aside.rename(run)
         raise
-    if aside: print(f"the earlier run is now {aside}")
+    if aside: print(f"the earlier run is now {os.path.relpath(aside)}")
+    if not is_store(data): _print_report(store)
 
-def _resume_config(run: Path, given, defaults):
-    "A resumed run keeps its settings; a setting given now must agree with them."
+def _resumed(run: Path, given: dict):
+    "The settings of a run that goes on. Those given now must agree with them."
     from covid_nbdev.train import load_config
     config = load_config(run)
-    for name, value in vars(given).items():
-        was = getattr(config, name)
-        if value != getattr(defaults, name) and value != was:
-            raise BadInput(f"--{name} {value}", f"{name} {was}, as this run was started", "leave it out, or start another run")
-    return config
+    for name, value in given.items():
+        if value != getattr(config, name):
+            raise BadInput(f"--{name} {value}", f"{name} {getattr(config, name)}, as this run was started",
+                           "leave it out, or start another run")
+    return config.check(start=False)
 
-@command("covid_train runs/store runs/first --epochs 30 --size 256", "Go on with: covid_train {data} {run} --resume")
+def _out_of_memory(e: BaseException) -> bool:
+    return isinstance(e, MemoryError) or "out of memory" in str(e).lower() or "DataLoader worker" in str(e)
+
+@command("covid_train runs/store runs/first --epochs 30 --size 256", "Nothing was changed: run it again.")
 def covid_train(
-    data: str,                            # a store, or a folder with Kaggle's files
-    run: str,                             # folder of this run
-    epochs: int = 30,                     # at most; see patience
-    batch_size: int = 8,                  # slices per step
-    size: int = 256,                      # side of the network's input, a multiple of 32
-    lr: float = 1e-3,                     # highest learning rate of the one-cycle schedule
-    encoder: str = "efficientnet-b2",     # any encoder of segmentation-models-pytorch
-    weights: str = "none",                # none, imagenet, or a file of weights
-    upsample: str = "transpose",          # transpose (the deck's) or nearest
-    patience: int = 7,                    # stop after so many epochs without a better validation loss
-    seed: int = 42,                       # of weights, order and augmentation
-    workers: int = 0,                     # loader processes beside the main one
-    rotate: float = 20,                   # augmentation: degrees to either side; the deck's full circle is 180
-    loss: str = "ce",                     # ce (cross-entropy, the deck's) or ce+dice
-    resume: bool = False,                 # go on with an interrupted run
-    force: bool = False,                  # move an earlier run aside and start anew
+    data: str,                 # a store, or a folder with Kaggle's files
+    run: str,                  # folder of this run
+    epochs: int = None,        # at most; see patience (30)
+    batch_size: int = None,    # slices per step (8)
+    size: int = None,          # side of the network's input, a multiple of 32 (256)
+    lr: float = None,          # highest learning rate of the one-cycle schedule (0.001)
+    encoder: str = None,       # any encoder of segmentation-models-pytorch (efficientnet-b2)
+    weights: str = None,       # none, imagenet, or a file of weights (none)
+    upsample: str = None,      # transpose, the deck's, or nearest (transpose)
+    patience: int = None,      # stop after so many epochs without a better validation loss (7)
+    seed: int = None,          # of weights, order and augmentation (42)
+    workers: int = None,       # loader processes beside the main one (0)
+    rotate: float = None,      # augmentation: degrees to either side; the deck's full circle is 180 (20)
+    loss: str = None,          # ce (cross-entropy, the deck's) or ce+dice (ce)
+    resume: bool = False,      # go on with an interrupted run, with its settings
+    force: bool = False,       # move an earlier run aside and start anew
 ):
-    "Train an EfficientNet / U-Net++, keep the best model, measure it. Not for diagnosis."
+    "Train an EfficientNet / U-Net++, keep the best model, measure it. Not for diagnosis. Defaults in parentheses."
+    given = {k: v for k, v in locals().items() if k not in ("data", "run", "resume", "force") and v is not None}
+    if given.get("weights") == "none": given["weights"] = None
     data, run = Path(data), Path(run)
     _check_run_folder(run, resume, force)
     from covid_nbdev.etl import Store
     from covid_nbdev.results import results_table, write_results
     from covid_nbdev.train import TrainConfig, fit
-    config = TrainConfig(epochs=epochs, batch_size=batch_size, size=size, lr=lr, encoder=encoder, upsample=upsample,
-                         weights=None if weights == "none" else weights, patience=patience, seed=seed, workers=workers,
-                         rotate=rotate, loss=loss)
-    if resume: config = _resume_config(run, config, TrainConfig())
-    config.check()
-    if not resume: _start_run(data, run, force)
-    store = Store(run/"store" if (run/"store").is_dir() else data)
-    history = fit(store, run, config, resume=resume)
-    if len(history) < config.epochs: print(f"stopped early: {config.patience} epochs without a better validation loss")
-    metrics = write_results(run, store)
+    config = _resumed(run, given) if resume else TrainConfig(**given).check()
+    if not resume: _start_run(data, run, config, force)
+    try:
+        store = Store(run/"store" if (run/"store").is_dir() else data)
+        history = fit(store, run, config, resume=True)
+        if len(history) < config.epochs: print(f"stopped early: {config.patience} epochs without a better validation loss")
+        metrics = write_results(run, store)
+    except KeyboardInterrupt:
+        go_on = f"covid_train {shlex.quote(str(data))} {shlex.quote(str(run))} --resume"
+        raise KeyboardInterrupt(f"Go on with: {go_on}") from None
+    except (RuntimeError, MemoryError) as e:
+        if not _out_of_memory(e): raise
+        raise BadInput(f"too little memory for batches of {config.batch_size} at {config.size} pixels", "enough memory",
+                       "start again with a smaller --batch_size or --size") from None
     print(results_table(metrics).to_string(na_rep="–"))
     print(f"results in {run}: metrics.json, curves.png, overlays.png, model_card.md. Not for diagnosis.")
 
@@ -212,7 +231,7 @@ def covid_submission(
     n = write_submission(out, predict(Predictor(run), slices))
     print(f"{n} lines for {len(slices)} test slices in {out}")
 
-# %% ../nbs/15_cli.ipynb #c991e06f
+# %% ../nbs/15_cli.ipynb #9179ddd5
 DEMO = dict(phantom=dict(n_radiopaedia=16, n_medseg=152, n_test=4, size=256, seed=0),
             train=dict(epochs=12, batch_size=8, size=128, lr=3e-3, patience=12, rotate=10, seed=0, loss="ce+dice"))
 DEMO_MARK = "made_by_covid_demo.txt"
@@ -224,11 +243,12 @@ def covid_demo(
     "The whole way in under 5 minutes on 2 cores: computed patients, store, training, results, submission."
     from covid_nbdev.etl import build_store
     from covid_nbdev.phantom import atomic_folder, write_phantom_dataset
-    start, run = time.perf_counter(), Path(run)
+    start, run = time.perf_counter(), Path(os.path.abspath(run))
+    fresh, old = run.with_name(f".{run.name}.new"), run.with_name(f".{run.name}.old")
+    if old.exists() and not run.exists(): old.rename(run)     # a demo was killed between two renames
     if run.exists() and not (run/DEMO_MARK).is_file() and (not run.is_dir() or any(run.iterdir())):
         raise BadInput(f"{run}, which no demo made", "a new folder, or an earlier demo's", "choose another with --run")
-    fresh = run.with_name(f".{run.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)     # of a demo that was killed
+    shutil.rmtree(fresh, ignore_errors=True)
     with atomic_folder(fresh) as tmp:
         print("1/4  computing patients that never existed …")
         write_phantom_dataset(tmp/"phantom", **DEMO["phantom"])
@@ -242,7 +262,6 @@ def covid_demo(
         print("4/4  measuring, drawing, writing the submission …")
         metrics = write_results(tmp, store)
         (tmp/DEMO_MARK).write_text("covid_demo may replace this folder.\n")
-    old = run.with_name(f".{run.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if run.exists(): run.rename(old)
     fresh.rename(run)
@@ -251,5 +270,5 @@ def covid_demo(
     print(f"\n{results_table(metrics).to_string(na_rep='–')}\n")
     print(f"lesion mIoU {metrics['lesion_miou']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
           f"thresholds {metrics['baseline']['threshold']['lesion_miou']:.3f}; {metrics['n_valid']} computed slices")
-    for name in ("overlays.png", "curves.png", "model_card.md", "submission.csv"): print(run/name)
+    for name in ("overlays.png", "curves.png", "model_card.md", "submission.csv"): print(os.path.relpath(run/name))
     print(f"{time.perf_counter() - start:.0f} s. Computed patients: no evidence of clinical performance. Not for diagnosis.")

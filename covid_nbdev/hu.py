@@ -26,7 +26,7 @@ TISSUES: dict[str, tuple[int, int]] = {   # typical low and high value in HU
     "air": (-1000, -1000),
 }
 
-# %% ../nbs/01_hu.ipynb #1511f34a
+# %% ../nbs/01_hu.ipynb #d3b4088e
 WINDOWS: dict[str, tuple[int, int]] = {   # level and width in HU, as radiologists set them
     "lung": (-600, 1500),
     "mediastinum": (40, 400),
@@ -41,11 +41,11 @@ def window(
     "Gray values of `hu` in a window: 0 is black, 1 is white."
     if width <= 0: raise ValueError(f"found a window width of {width} HU; expected a number above 0")
     low_hu = level - width/2
-    return np.clip((np.asarray(hu, np.float32) - low_hu)/width, 0, 1)
+    return np.clip((np.asarray(hu, np.float32) - low_hu)/width, 0, 1).astype(np.float32)
 
-# %% ../nbs/01_hu.ipynb #d49114ee
+# %% ../nbs/01_hu.ipynb #0f30e24e
 class BadInput(ValueError):
-    "Something a user can mend: one line with what was found, what was expected, and what to do."
+    "Something a user can fix: one line with what was found, what was expected, and what to do."
     def __init__(self,
         found: str,          # what is there
         expected: str,       # what should be there
@@ -54,7 +54,7 @@ class BadInput(ValueError):
         line = f"found {found}; expected {expected}" + (f"; {do}" if do else "")
         super().__init__(" ".join(line.split()))
 
-# %% ../nbs/01_hu.ipynb #342b8a0a
+# %% ../nbs/01_hu.ipynb #d08dbbce
 def check_hu(
     hu,                         # slices that should be in HU, any shape
     what: str = "the images",   # their name in the error
@@ -64,7 +64,7 @@ def check_hu(
     if hu.dtype.kind not in "iuf": raise BadInput(f"{what} of type {hu.dtype}", "numbers in Hounsfield units")
     low, high = (hu.min(), hu.max()) if hu.size else (0, 0)   # NaN and inf show in one of the two
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise BadInput(f"NaN or infinite values in {what}", "finite Hounsfield units", "mend or leave out those slices")
+        raise BadInput(f"NaN or infinite values in {what}", "finite Hounsfield units", "fix or leave out those slices")
     check_hu_range(low, high, what)
 
 def check_hu_range(low_hu: float, high_hu: float, what: str = "the images") -> None:

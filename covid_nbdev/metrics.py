@@ -12,20 +12,22 @@ import numpy as np
 from .hu import BadInput
 from .masks import CLASSES
 
-# %% ../nbs/03_metrics.ipynb #21686fc2
+# %% ../nbs/03_metrics.ipynb #42237fb0
 def confusion(
     pred,               # class per pixel, 0 to n-1, any shape; NumPy array or torch tensor
     true,               # same shape
     n: int = len(CLASSES),
 ) -> np.ndarray:        # int64 (n, n): [true class, predicted class]
     "Count the pixels of each pair of classes, in one pass."
+    tensors = hasattr(pred, "detach") and hasattr(true, "detach")
+    if not tensors: pred, true = np.asarray(pred), np.asarray(true)
     if tuple(pred.shape) != tuple(true.shape):
         raise BadInput(f"a prediction {tuple(pred.shape)} and a truth {tuple(true.shape)}", "the same shape")
-    if hasattr(pred, "detach"):   # torch tensors are counted where they lie, on a GPU too
+    if tensors:   # counted where they lie, on a GPU too
         both = (true.long()*n + pred.long()).flatten()
         counts = both.bincount(minlength=n*n).cpu().numpy() if _labels_ok(pred, true, n) else None
     else:
-        both = np.asarray(true, np.int64)*n + np.asarray(pred)
+        both = true.astype(np.int64)*n + pred.astype(np.int64)
         counts = np.bincount(both.ravel(), minlength=n*n) if _labels_ok(pred, true, n) else None
     if counts is None: raise BadInput("a label out of range", f"class numbers 0 to {n - 1} in prediction and truth",
                                       "leave out unlabeled slices (255)")

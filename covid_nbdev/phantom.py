@@ -472,11 +472,11 @@ def volume_slices(seed, n_slices, size):
         hu, labels, _ = render(p, view)
         yield hu.round().astype(np.int16), labels
 
-# %% ../nbs/04_phantom.ipynb #6d9b0277
+# %% ../nbs/04_phantom.ipynb #378167a3
 def make_volume(
     seed: int,            # the patient
     n_slices: int = 40,
-    size: int = 512,      # side in pixels, a multiple of 32
+    size: int = 512,      # side in pixels, a multiple of 32, at least 64
 ) -> tuple:               # hu int16 (N, H, W), labels uint8 (N, H, W)
     "One patient from above the apex of the lungs to below the diaphragm, whole body in view."
     check_request(size, seed)
@@ -526,10 +526,10 @@ def medseg_slice(p, size, number=0):
     crop = np.pad(crop.clip(-1610, 1500), pad, constant_values=canvas_hu)
     return crop.round().astype(np.int16), np.pad(labels, pad, constant_values=3), np.pad(truth, pad, constant_values=3)
 
-# %% ../nbs/04_phantom.ipynb #dcddc3cb
+# %% ../nbs/04_phantom.ipynb #7a71efe4
 def make_slice(
     seed: int,               # the patient
-    size: int = 512,         # side in pixels, a multiple of 32
+    size: int = 512,         # side in pixels, a multiple of 32, at least 64
     style: str = "medseg",   # or "radiopaedia": the whole body, true HU
     number: int = 0,         # which slice of this patient
 ) -> tuple:                  # hu int16 (H, W), labels uint8 (H, W)
@@ -555,13 +555,15 @@ def pixel_auc(
     a, b = np.bincount(low - start, minlength=n), np.bincount(high - start, minlength=n)
     return float((b*(a.cumsum() - a/2)).sum()/(a.sum()*b.sum()))
 
-# %% ../nbs/04_phantom.ipynb #c19323b2
+# %% ../nbs/04_phantom.ipynb #e3a45ed5
 @contextmanager
 def atomic_file(
     path,   # where the file shall be
 ):          # yields a temporary path beside it, with the same suffix
     "What was written becomes `path` only when all went well; until then, what was there stays."
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.is_dir(): raise BadInput(f"{path.name}, which is a folder", "the name of a file")
+    if not path.parent.is_dir(): raise BadInput(f"no folder {path.parent.name}", "an existing folder for the file", "make it first")
     temp = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
         yield temp
@@ -576,9 +578,10 @@ def atomic_folder(
     dest,   # where the folder shall be; absent, or an empty folder
 ):          # yields a temporary folder beside it
     "The folder becomes `dest` only when all went well."
-    dest = Path(dest)
+    name, dest = dest, Path(os.path.realpath(dest))    # of a link, what it points to
+    if dest == Path.cwd(): raise BadInput("the current folder", "the name of a new folder", "give it a name of its own")
     if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
-        raise BadInput(f"{dest}, which is {'not empty' if dest.is_dir() else 'a file'}", "the name of a new folder",
+        raise BadInput(f"{name}, which is {'not empty' if dest.is_dir() else 'a file'}", "the name of a new folder",
                        "choose another name, or remove it first")
     dest.parent.mkdir(parents=True, exist_ok=True)
     temp = dest.with_name(f".{dest.name}-{os.getpid()}")
@@ -631,13 +634,13 @@ def medseg_part(n, size, seed, first=0):
     for patient, number in owners[:n]:
         yield f"M{seed}-{first + patient}", *make_slice(1_000_000*seed + first + patient, size, number=number)
 
-# %% ../nbs/04_phantom.ipynb #f0f699f9
+# %% ../nbs/04_phantom.ipynb #d506ec4a
 def write_phantom_dataset(
     dest,                      # a new folder
     n_radiopaedia: int = 96,   # slices in all, of several volumes; may be 0
     n_medseg: int = 100,       # slices
     n_test: int = 10,          # slices
-    size: int = 512,           # side in pixels, a multiple of 32
+    size: int = 512,           # side in pixels, a multiple of 32, at least 64
     seed: int = 0,             # other seeds, other patients
 ) -> Path:                     # dest
     "Write the phantom in Kaggle's layout, slice by slice."

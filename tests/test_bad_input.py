@@ -34,6 +34,12 @@ def set_at(value, where=(0, 0, 0, 0)):
     return change
 
 
+def header(path, shape):
+    "A file with this header and nothing behind it."
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode())
+
+
 def truncate(folder):
     p = folder/"masks_medseg.npy"
     p.write_bytes(p.read_bytes()[:-500])
@@ -63,6 +69,11 @@ CASES = {
     "eight_bit": (lambda f: spoil(f, "images_medseg", lambda a: ((a + 1500)/8).clip(0, 255)), ["8-bit", "images_medseg.npy"]),
     "zero_one": (lambda f: spoil(f, "images_medseg", lambda a: ((a + 1500)/2000).clip(0, 1)), ["images_medseg.npy", "air"]),
     "half_pair": (lambda f: (f/"masks_radiopedia.npy").unlink(), ["images_radiopedia.npy alone"]),
+    "text_masks": (lambda f: spoil(f, "masks_medseg", lambda a: a.astype("U1")), ["masks_medseg.npy", "numbers"]),
+    "complex_masks": (lambda f: spoil(f, "masks_medseg", lambda a: a.astype(complex)), ["masks_medseg.npy", "complex"]),
+    "broken_header": (lambda f: (f/"images_medseg.npy").write_bytes(b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4', "), ["images_medseg.npy"]),
+    "negative_shape": (lambda f: header(f/"images_medseg.npy", (-1, 64, 64)), ["images_medseg.npy"]),
+    "huge_shape": (lambda f: header(f/"images_medseg.npy", (2**32, 2**32)), ["images_medseg.npy", "cut short"]),
     "none_left": (lambda f: [spoil(f, s, lambda a: a[:0]) for s in ("images_medseg", "masks_medseg")], ["0 slices"]),
 }
 
@@ -96,7 +107,9 @@ SETTINGS = [(("--size", 100), ["size 100", "multiple of 32"]), (("--size", 0), [
             (("--encoder", "eficientnet-b2"), ["'eficientnet-b2'", "efficientnet-b2"]), (("--encoder", "tu-nonsense"), ["tu-nonsense"]),
             (("--encoder", "mit_b0"), ["mit_b0"]), (("--upsample", "bilinear"), ["bilinear"]),
             (("--weights", "missing.safetensors"), ["missing.safetensors"]), (("--epochs", 0), ["epochs 0"]),
-            (("--lr", "nan"), ["learning rate"]), (("--batch_size", 0), ["batch_size 0"]), (("--resume", "--force"), ["one of them"])]
+            (("--lr", "nan"), ["learning rate"]), (("--rotate", "nan"), ["rotate"]), (("--seed", 10**20), ["seed"]),
+            (("--seed", -1), ["seed"]), (("--loss", "mse"), ["mse"]), (("--encoder", "tu-convnext_atto"), ["tu-convnext_atto"]),
+            (("--encoder", "tu-swin_tiny_patch4_window7_224", "--upsample", "nearest"), ["swin"]), (("--batch_size", 0), ["batch_size 0"]), (("--resume", "--force"), ["one of them"])]
 
 
 @pytest.mark.parametrize("args, words", SETTINGS, ids=[" ".join(map(str, a)) for a, _ in SETTINGS])
@@ -177,6 +190,74 @@ def test_damaged_store(layout, tmp_path, cli):
     p = tmp_path/"store"/"images.npy"; p.write_bytes(p.read_bytes()[:-100])
     one_line(cli("covid_train", tmp_path/"store", tmp_path/"run", *SMALL), "images.npy", "100 bytes")
     assert not (tmp_path/"run").exists()
+
+
+STORES = {"labels 9": ("labels", lambda a: a*0 + 9, "label 9"), "labels none": ("labels", lambda a: a*0 + 255, "label 255"),
+          "labels float": ("labels", lambda a: a.astype(np.float32), "float32"), "images float": ("images", lambda a: a.astype(np.float32), "float32"),
+          "oblong": ("images", lambda a: a[:, :, :32], "images"), "flat": ("labels", lambda a: a.ravel(), "labels")}
+
+
+@pytest.mark.parametrize("case", STORES)
+def test_store_with_wrong_contents(case, layout, tmp_path, cli):
+    stem, change, word = STORES[case]
+    build_store(layout, tmp_path/"store")
+    spoil(tmp_path/"store", stem, change)
+    one_line(cli("covid_train", tmp_path/"store", tmp_path/"run", *SMALL), word)
+    assert not (tmp_path/"run").exists()
+
+
+def test_store_with_wrong_index(layout, tmp_path, cli):
+    build_store(layout, tmp_path/"store")
+    index = tmp_path/"store"/"index.csv"
+    good = index.read_text()
+    for bad, word in ((good.replace(",train", ",Training"), "Training"), (good.replace("medseg,0,", "medseg,99999999999999999999,"), "index.csv"),
+                      ("", "index.csv"), ("\n".join(good.splitlines()[:-2]), "rows")):
+        index.write_text(bad)
+        one_line(cli("covid_train", tmp_path/"store", tmp_path/"run", *SMALL), word)
+    index.write_text(good); (tmp_path/"store"/"etl.json").write_text("{")
+    assert Store(tmp_path/"store").report == {}
+
+
+def test_too_few_slices_leave_the_old_run_in_place(copy_layout, tmp_path, cli):
+    for stem in ("images_radiopedia", "masks_radiopedia"): (copy_layout/f"{stem}.npy").unlink()
+    for stem in ("images_medseg", "masks_medseg"): spoil(copy_layout, stem, lambda a: a[:2])
+    run = tmp_path/"run"; run.mkdir(); (run/"history.csv").write_text("epochs of work")
+    one_line(cli("covid_train", copy_layout, run, *SMALL, "--force"), "1 training and 1 validation")
+    assert (run/"history.csv").read_text() == "epochs of work" and sorted(p.name for p in tmp_path.iterdir()) == ["layout", "run"]
+
+
+def test_damaged_runs(store, tmp_path, cli):
+    run = tmp_path/"run"
+    assert cli("covid_train", store.path, run, *SMALL)[0] == 0
+    good = (run/"last.pt").read_bytes()
+    for make in (lambda p: p.write_bytes(good[:1000]), lambda p: torch.save({"a": torch.zeros(1)}, p), lambda p: torch.save([1], p)):
+        make(run/"last.pt")
+        one_line(cli("covid_train", store.path, run, "--resume"), "last.pt")
+    (run/"last.pt").write_bytes(good)
+    settings = (run/"config.json").read_text()
+    for bad in (settings.replace('"epochs": 1', '"epochs": "a"'), settings.replace('"size": 64', '"size": null'), "{", '{"x": 1}'):
+        (run/"config.json").write_text(bad)
+        one_line(cli("covid_train", store.path, run, "--resume"))
+    import safetensors.torch
+    for tensors, about in (({"a": torch.zeros(1)}, {"encoder": "efficientnet-b0", "upsample": "transpose", "size": 64, "classes": [1, 2, 3, 4],
+                                                    "in_channels": 1}), ({"a": torch.zeros(1)}, {}), ({"a": torch.zeros(1)}, [1])):
+        import json
+        safetensors.torch.save_file(tensors, run/"best.safetensors", {"covid_nbdev": json.dumps(about)})
+        one_line(cli("covid_predict", run, store.path/"images.npy", tmp_path/"out"), "best.safetensors")
+    assert not (tmp_path/"out").exists()
+
+
+def test_learning_rate_far_too_high(store, tmp_path, cli):
+    one_line(cli("covid_train", store.path, tmp_path/"run", *SMALL, "--lr", "1e38"), "learning rate")
+    status, _, err = cli("covid_train", store.path, tmp_path/"run", *SMALL, "--lr", "100")
+    assert status == 0 or one_line((status, "", err), "learning rate") is None
+
+
+def test_places_that_are_no_names(layout, tmp_path, cli, monkeypatch):
+    empty = tmp_path/"empty"; empty.mkdir()
+    monkeypatch.chdir(empty)
+    for args in (("covid_etl", layout, "."), ("covid_etl", layout, ""), ("covid_train", layout, ".", *SMALL)): one_line(cli(*args))
+    assert list(empty.iterdir()) == []
 
 
 def test_unwritable_place(layout, tmp_path, cli):

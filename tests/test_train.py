@@ -129,10 +129,46 @@ def test_nearest_from_kaggles_files_without_radiopaedia(copy_layout, tmp_path, c
     assert "MedSeg alone" in out
     assert not any(".up." in k for k in load_model(tmp_path/"run")[0].state_dict())
     assert len(Store(tmp_path/"run"/"store")) == 18
-    status, out, err = cli("covid_train", copy_layout, tmp_path/"run", "--resume", "--upsample", "transpose")
-    assert status == 0, err      # transpose is the default: not a contradiction one can see
+    status, _, err = cli("covid_train", copy_layout, tmp_path/"run", "--resume", "--upsample", "transpose")
+    assert status == 2 and "upsample nearest" in err      # given now, and not what the run was started with
     status, _, err = cli("covid_train", copy_layout, tmp_path/"run", "--resume", "--lr", "0.5")
     assert status == 2 and "lr 0.002" in err
+
+
+def test_killed_before_the_first_epoch(store, tmp_path, whole):
+    "The folder holds the settings alone: --resume starts at the first epoch, and ends as the uninterrupted run."
+    run = tmp_path/"early"
+    p = start(store.path, run, *SMALL, "--workers", 2, start_new_session=True)
+    while not (run/"config.json").is_file(): time.sleep(.01)
+    os.killpg(p.pid, signal.SIGKILL)
+    p.communicate()
+    assert not (run/"last.pt").exists()
+    train(store.path, run, "--resume")
+    same_run(run, whole)
+
+
+def test_resume_deletes_nothing_of_the_users(whole, store, tmp_path):
+    import shutil
+    run = tmp_path/"run"
+    shutil.copytree(whole, run)
+    (run/".pre-commit-config.yaml").write_text("mine"); (run/".last-123.pt").write_text("half"); (run/".a-b.c").mkdir()
+    train(store.path, run, "--resume")
+    assert (run/".pre-commit-config.yaml").read_text() == "mine" and (run/".a-b.c").is_dir() and not (run/".last-123.pt").exists()
+
+
+def test_weights_file_is_not_needed_to_resume(whole, store, tmp_path, cli):
+    import shutil
+    shutil.copy(whole/"best.safetensors", tmp_path/"start.safetensors")
+    small = [*SMALL[2:], "--epochs", 1, "--weights", tmp_path/"start.safetensors"]
+    assert cli("covid_train", store.path, tmp_path/"run", *small)[0] == 0
+    (tmp_path/"start.safetensors").unlink()
+    status, _, err = cli("covid_train", store.path, tmp_path/"run", "--resume")
+    assert status == 0, err
+
+
+def test_recorded_learning_rate_falls_to_nothing(whole):
+    lr = pd.read_csv(whole/"history.csv")["lr"]
+    assert lr.iloc[-1] < 1e-3*lr.max()
 
 
 def test_resume_with_other_data_is_refused(whole, copy_layout, tmp_path, cli):
@@ -148,6 +184,6 @@ def test_early_stopping(store, tmp_path, monkeypatch):
     import covid_nbdev.train as t
     losses = iter([1., 2., 2., 2., 2., 2., 2.])
     monkeypatch.setattr(t, "valid_epoch", lambda *a: (next(losses), .1))
-    monkeypatch.setattr(t, "train_epoch", lambda *a: (1., .1))
+    monkeypatch.setattr(t, "train_epoch", lambda *a: (1., .1, 1e-3))
     history = t.fit(store, tmp_path/"run", t.TrainConfig(epochs=6, size=64, patience=2, encoder="efficientnet-b0"), progress=False, on_epoch=None)
     assert len(history) == 3 and load_model(tmp_path/"run")[1]["epoch"] == 1
