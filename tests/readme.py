@@ -35,6 +35,8 @@ def make() -> dict[str, bytes]:
     exporter = MarkdownExporter()
     text, resources = exporter.from_notebook_node(nb, {"unique_key": "index", "output_files_dir": str(PICTURES)})
     for alt in alts: text = text.replace("![png](", f"![{alt}](", 1)
+    # GitHub knows no Quarto callouts, but it folds <details>
+    text = re.sub(r"::: \{\.callout[^}]*\}\n## (.+)\n(.*?)\n:::", r"<details><summary>\1</summary>\n\n\2\n\n</details>", text, flags=re.S)
     # links between lessons lead to the notebooks
     text = re.sub(r"\]\((\d\d_\w+\.ipynb)", r"](nbs/\1", text)
     files = {name: data for name, data in resources["outputs"].items()}
