@@ -231,10 +231,14 @@ def covid_submission(
     n = write_submission(out, predict(Predictor(run), slices))
     print(f"{n} lines for {len(slices)} test slices in {out}")
 
-# %% ../nbs/15_cli.ipynb #9179ddd5
+# %% ../nbs/15_cli.ipynb #d34322ec
 DEMO = dict(phantom=dict(n_radiopaedia=16, n_medseg=152, n_test=4, size=256, seed=0),
             train=dict(epochs=12, batch_size=8, size=128, lr=3e-3, patience=12, rotate=10, seed=0, loss="ce+dice"))
 DEMO_MARK = "made_by_covid_demo.txt"
+
+def _remove_demo(folder: Path) -> None:
+    "Delete a demo's folder; nothing else is ever deleted."
+    if (folder/DEMO_MARK).is_file(): shutil.rmtree(folder)
 
 @command("covid_demo", "Nothing was changed; run it again.")
 def covid_demo(
@@ -245,10 +249,10 @@ def covid_demo(
     from covid_nbdev.phantom import atomic_folder, write_phantom_dataset
     start, run = time.perf_counter(), Path(os.path.abspath(run))
     fresh, old = run.with_name(f".{run.name}.new"), run.with_name(f".{run.name}.old")
-    if old.exists() and not run.exists(): old.rename(run)     # a demo was killed between two renames
+    if (old/DEMO_MARK).is_file() and not run.exists(): old.rename(run)     # a demo was killed between two renames
     if run.exists() and not (run/DEMO_MARK).is_file() and (not run.is_dir() or any(run.iterdir())):
         raise BadInput(f"{run}, which no demo made", "a new folder, or an earlier demo's", "choose another with --run")
-    shutil.rmtree(fresh, ignore_errors=True)
+    _remove_demo(fresh)
     with atomic_folder(fresh) as tmp:
         print("1/4  computing patients that never existed …")
         write_phantom_dataset(tmp/"phantom", **DEMO["phantom"])
@@ -262,10 +266,11 @@ def covid_demo(
         print("4/4  measuring, drawing, writing the submission …")
         metrics = write_results(tmp, store)
         (tmp/DEMO_MARK).write_text("covid_demo may replace this folder.\n")
-    shutil.rmtree(old, ignore_errors=True)
-    if run.exists(): run.rename(old)
+    _remove_demo(old)
+    if _taken(run): run.rename(old)
+    elif run.exists(): run.rmdir()
     fresh.rename(run)
-    shutil.rmtree(old, ignore_errors=True)
+    _remove_demo(old)
     low, high = metrics["ci95"]["lesion_miou"]
     print(f"\n{results_table(metrics).to_string(na_rep='–')}\n")
     print(f"lesion mIoU {metrics['lesion_miou']:.3f} (95 % interval {low:.3f} to {high:.3f}), "

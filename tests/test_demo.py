@@ -39,3 +39,18 @@ def test_a_demo_that_fails_keeps_the_last_one(tmp_path, cli, monkeypatch):
     assert (old/"metrics.json").read_text() == "the last result" and [p.name for p in tmp_path.iterdir()] == ["demo"]
     assert cli("covid_demo", "--run", old)[0] == 0
     assert (old/"metrics.json").read_text().startswith("{") and [p.name for p in tmp_path.iterdir()] == ["demo"]
+
+
+def test_hidden_folders_of_others_are_kept(tmp_path, cli, monkeypatch):
+    import covid_nbdev.cli as c
+    monkeypatch.setitem(c.DEMO, "phantom", dict(n_radiopaedia=0, n_medseg=8, n_test=1, size=64, seed=0))
+    monkeypatch.setitem(c.DEMO, "train", dict(epochs=1, size=64, encoder="efficientnet-b0"))
+    (tmp_path/".demo.old").mkdir(); (tmp_path/".demo.old"/"thesis.txt").write_text("years of work")
+    (tmp_path/"demo").mkdir()
+    assert cli("covid_demo", "--run", tmp_path/"demo")[0] == 0
+    assert (tmp_path/".demo.old"/"thesis.txt").read_text() == "years of work"
+    (tmp_path/".demo.new").mkdir(); (tmp_path/".demo.new"/"notes.txt").write_text("mine")
+    before = (tmp_path/"demo"/"history.csv").read_text()
+    status, _, err = cli("covid_demo", "--run", tmp_path/"demo")
+    assert status == 2 and ".demo.new" in err
+    assert (tmp_path/".demo.new"/"notes.txt").read_text() == "mine" and (tmp_path/"demo"/"history.csv").read_text() == before
