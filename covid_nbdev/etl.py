@@ -6,7 +6,7 @@
 __all__ = ['FILES', 'KAGGLE_INPUT', 'SPLITS', 'NO_LABEL', 'find_competition_data', 'open_npy', 'Part', 'open_competition',
            'split_of', 'to_int16', 'build_store', 'disk_full', 'Store', 'is_store', 'Split', 'split', 'check_trainable']
 
-# %% ../nbs/05_etl.ipynb #bac10cb6
+# %% ../nbs/05_etl.ipynb #e614feaa
 import json
 import math
 import os
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .hu import BadInput, check_hu_range
+from .hu import BadInput, check_finite, check_hu_range
 from .masks import FOLD_TABLE, onehot_codes
 from .phantom import atomic_folder, progress_bar, start_npy
 
@@ -65,7 +65,7 @@ def open_npy(
     if 0 in shape: return np.zeros(shape, dtype)   # nothing to map
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
-# %% ../nbs/05_etl.ipynb #f0fe60f4
+# %% ../nbs/05_etl.ipynb #d5becd97
 @dataclass
 class Part:
     "One source of the competition: its images and, unless it is the test set, its masks."
@@ -80,7 +80,7 @@ def _check_shapes(images, masks, names):
     "Square slices with sides divisible by 32, and masks to match."
     side = images.shape[1] if images.ndim == 3 else 0
     if images.dtype.kind not in "iuf" or images.ndim != 3 or images.shape[2] != side or side % 32 or not side:
-        raise BadInput(f"{images.dtype} {images.shape} in {names[0]}", 
+        raise BadInput(f"{images.dtype} {images.shape} in {names[0]}",
                        "numbers (N, S, S) or (N, S, S, 1), S divisible by 32")
     if masks is None: return
     if masks.dtype.kind not in "biuf": raise BadInput(f"{masks.dtype} in {names[1]}", "numbers, 0 and 1")
@@ -149,7 +149,7 @@ def split_of(
     n_valid = 24 if n_medseg >= 48 else max(1, n_medseg//4)
     return "valid" if source == "medseg" and number < n_valid else "train"
 
-# %% ../nbs/05_etl.ipynb #28d1a4b9
+# %% ../nbs/05_etl.ipynb #4823f31d
 NO_LABEL = 255
 
 def to_int16(
@@ -158,9 +158,8 @@ def to_int16(
 ) -> np.ndarray:    # int16, rounded
     "Whole HU, as the store keeps them; refuses NaN, inf and what int16 can't hold."
     hu = np.asarray(hu)
-    low, high = hu.min(), hu.max()   # NaN and inf show here
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise BadInput(f"NaN or infinite values in {what}", "finite Hounsfield units", "fix or leave out that slice")
+    low, high = hu.min(), hu.max()
+    check_finite(low, high, what)
     if low < -32768 or high > 32767: raise BadInput(f"values from {low:g} to {high:g} in {what}", "Hounsfield units")
     return (np.rint(hu) if hu.dtype.kind == "f" else hu).astype(np.int16)
 

@@ -53,7 +53,7 @@ def _use_transpose(model: smp.UnetPlusPlus) -> None:
         new.conv1, new.conv2 = block.conv1, block.conv2    # keep smp's initialization
         decoder.blocks[name] = new
 
-# %% ../nbs/08_model.ipynb #44859d35
+# %% ../nbs/08_model.ipynb #e028fdc9
 def check_encoder(
     encoder: str,     # a name that segmentation-models-pytorch knows
 ) -> None:
@@ -73,7 +73,7 @@ def read_weights(
         if path.suffix == ".safetensors": state = load_file(path)
         else: state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as e:
-        raise BadInput(f"{path.name}, which can't be read ({type(e).__name__})", 
+        raise BadInput(f"{path.name}, which can't be read ({type(e).__name__})",
                        "safetensors, or tensors saved by torch") from None
     except Exception as e:   # pickle.UnpicklingError and its kin: weights_only refused something
         raise BadInput(f"{path.name}, which holds more than tensors ({type(e).__name__})", "a file of tensors alone") from None

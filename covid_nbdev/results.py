@@ -8,7 +8,7 @@ __all__ = ['AGREE', 'FALSE_POSITIVE', 'FALSE_NEGATIVE', 'AIR_BELOW_HU', 'EDGES_H
            'scores', 'evaluate', 'results_table', 'lesion_extent', 'extent_table', 'write_submission', 'model_card',
            'write_results', 'read_slices']
 
-# %% ../nbs/12_results.ipynb #4f34e6ee
+# %% ../nbs/12_results.ipynb #d48a3d3c
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from torch import nn
 
 from .augment import valid_transforms
 from .etl import Store, open_npy, split, to_int16
-from .hu import WINDOWS, BadInput, check_hu_range, window
+from .hu import WINDOWS, BadInput, check_finite, check_hu_range, window
 from .masks import CLASSES
 from .metrics import ConfusionMatrix, bootstrap_interval, confusion, miou_by_batch, miou_per_image, miou_pooled
 from .phantom import atomic_file, progress_bar
@@ -358,7 +358,7 @@ def write_results(
     with atomic_file(run/"metrics.json") as tmp: tmp.write_text(json.dumps(metrics, indent=1))   # last: now it is complete
     return metrics
 
-# %% ../nbs/12_results.ipynb #c3a500c3
+# %% ../nbs/12_results.ipynb #89bc8800
 def read_slices(
     path,               # .npy with HU: (N, S, S), (N, S, S, 1) or (S, S)
 ) -> np.ndarray:        # (N, S, S), memory-mapped
@@ -373,7 +373,7 @@ def read_slices(
         raise BadInput(f"{images.dtype} {images.shape} in {path.name}",
                        "numbers (N, S, S) or (N, S, S, 1): square slices in HU")
     ends = [(hu.min(), hu.max()) for hu in images]     # one slice at a time
-    if not np.isfinite(ends).all():
-        raise BadInput(f"NaN or infinite values in {path.name}", "finite Hounsfield units", "leave out those slices")
-    check_hu_range(min(e[0] for e in ends), max(e[1] for e in ends), path.name)
+    low, high = np.min(ends), np.max(ends)
+    check_finite(low, high, path.name)
+    check_hu_range(low, high, path.name)
     return images
