@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['TISSUES', 'WINDOWS', 'CLIP_HU', 'window', 'BadInput', 'check_hu', 'check_finite', 'check_hu_range', 'clip_hu',
-           'Standardizer']
+           'Standardizer', 'count_hu']
 
-# %% ../nbs/01_hu.ipynb #a7df9567
+# %% ../nbs/01_hu.ipynb #d69dfdcd
 from dataclasses import asdict, dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
+from fastcore.basics import patch
 
 # %% ../nbs/01_hu.ipynb #809702df
 TISSUES: dict[str, tuple[int, int]] = {   # typical low and high value in HU
@@ -55,7 +56,7 @@ class BadInput(ValueError):
         line = f"found {found}; expected {expected}" + (f"; {do}" if do else "")
         super().__init__(" ".join(line.split()))
 
-# %% ../nbs/01_hu.ipynb #e3d25caa
+# %% ../nbs/01_hu.ipynb #9b8c4589
 def check_hu(
     hu,                         # slices that should be in HU, any shape
     what: str = "the images",   # their name in the error
@@ -67,11 +68,13 @@ def check_hu(
     check_finite(low, high, what)
     check_hu_range(low, high, what)
 
+# %% ../nbs/01_hu.ipynb #f07032da
 def check_finite(low: float, high: float, what: str = "the images") -> None:
     "Raise `BadInput` if the lowest or the highest value tells of NaN or inf: they show in one of the two."
     if not (np.isfinite(low) and np.isfinite(high)):
         raise BadInput(f"NaN or infinite values in {what}", "finite Hounsfield units", "fix or leave out those slices")
 
+# %% ../nbs/01_hu.ipynb #deb37d21
 def check_hu_range(low_hu: float, high_hu: float, what: str = "the images") -> None:
     "Raise `BadInput` if values from `low_hu` to `high_hu` can't be a chest CT in HU."
     if low_hu > -500:
@@ -92,34 +95,13 @@ def clip_hu(
     "Clip to the deck's range."
     return np.clip(hu, low, high)
 
-# %% ../nbs/01_hu.ipynb #3c089425
+# %% ../nbs/01_hu.ipynb #67269f06
 @dataclass(frozen=True)
 class Standardizer:
     "Clip to `clip` HU, then (hu - mean)/std. Fitted on training slices alone; travels with the model."
     mean_hu: float
     std_hu: float
     clip: tuple[float, float] = CLIP_HU
-
-    @classmethod
-    def fit(cls,
-        slices,                     # iterable of HU arrays, such as the training rows of a store; read one at a time
-        percentiles=(5, 95),        # pixels between these two are averaged, as the public notebooks do
-        clip=CLIP_HU,               # whole HU
-    ) -> "Standardizer":
-        "Count each HU value, one slice at a time; percentiles, mean and std follow from the counts."
-        low_hu, high_hu = clip
-        values = np.arange(low_hu, high_hu + 1)
-        counts = np.zeros(len(values), np.int64)
-        for hu in slices:
-            whole = np.rint(clip_hu(hu, low_hu, high_hu)).astype(np.int64)
-            counts += np.bincount((whole - low_hu).ravel(), minlength=len(values))
-        if not counts.any(): raise BadInput("no slices to fit on", "at least one training slice")
-        share = counts.cumsum()/counts.sum()
-        first, last = np.searchsorted(share, np.array(percentiles)/100)
-        n, v = counts[first:last + 1], values[first:last + 1]
-        mean = (n*v).sum()/n.sum()
-        std = np.sqrt((n*(v - mean)**2).sum()/n.sum())
-        return cls(float(mean), max(float(std), 1.0), tuple(clip))   # a constant picture has no spread to divide by
 
     def __call__(self,
         hu,               # Hounsfield units, any shape
@@ -135,3 +117,34 @@ class Standardizer:
     def from_dict(cls, d: dict) -> "Standardizer":
         "The inverse of `to_dict`."
         return cls(float(d["mean_hu"]), float(d["std_hu"]), tuple(d["clip"]))
+
+# %% ../nbs/01_hu.ipynb #3bdb99d2
+def count_hu(
+    slices,                      # iterable of HU arrays, read one at a time
+    clip: tuple = CLIP_HU,       # lowest and highest HU, whole numbers
+) -> np.ndarray:                 # int64, how many pixels have each HU from clip[0] to clip[1]
+    "A histogram with one bin per whole HU, filled slice by slice in constant memory."
+    low_hu, high_hu = clip
+    counts = np.zeros(high_hu - low_hu + 1, np.int64)
+    for hu in slices:
+        whole = np.rint(clip_hu(hu, low_hu, high_hu)).astype(np.int64)
+        counts += np.bincount((whole - low_hu).ravel(), minlength=len(counts))
+    return counts
+
+# %% ../nbs/01_hu.ipynb #170fca99
+@patch(cls_method=True)
+def fit(cls: Standardizer,
+    slices,                     # iterable of HU arrays, such as the training rows of a store; read one at a time
+    percentiles=(5, 95),        # pixels between these two are averaged, as the public notebooks do
+    clip=CLIP_HU,               # whole HU
+):                              # Standardizer
+    "Count each HU value, one slice at a time; percentiles, mean and std follow from the counts."
+    counts = count_hu(slices, clip)
+    if not counts.any(): raise BadInput("no slices to fit on", "at least one training slice")
+    values = np.arange(clip[0], clip[1] + 1)
+    share = counts.cumsum()/counts.sum()
+    first, last = np.searchsorted(share, np.array(percentiles)/100)
+    n, v = counts[first:last + 1], values[first:last + 1]
+    mean = (n*v).sum()/n.sum()
+    std = np.sqrt((n*(v - mean)**2).sum()/n.sum())
+    return cls(float(mean), max(float(std), 1.0), tuple(clip))   # a constant picture has no spread to divide by

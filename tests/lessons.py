@@ -6,11 +6,13 @@
 `make test` runs every lesson afresh and compares its text outputs with the saved ones. Cells tagged `varies` are left
 out of that comparison: timings, and numbers that come out of training, are not the same on another machine.
 """
-import argparse, os, re, sys
+import argparse, ast, functools, json, os, re, sys
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+
+import probes
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT/"nbs"
@@ -30,20 +32,70 @@ def is_skipped(cell) -> bool:
     return bool(re.search(r"^#\|\s*eval:\s*false", cell.source, re.M)) or "nbdev_export(" in cell.source
 
 
-def run(path: Path, timeout_s: int = 300):
-    "Execute a notebook from top to bottom in a new kernel; its executed copy. Raises at the first cell that fails."
-    nb = read(path)
+def exported_names(nb) -> list[str]:
+    "Public names that the notebook's `#| export` cells define."
+    names = []
+    for c in nb.cells:
+        if c.cell_type != "code" or not re.search(r"^#\|\s*exports?\b", c.source, re.M): continue
+        for node in ast.parse(c.source).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not any("patch" in ast.unparse(d) for d in node.decorator_list):
+                names.append(node.name)
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+            names += [t.id for t in targets if isinstance(t, ast.Name)]
+    return [n for n in names if not n.startswith("_")]
+
+
+def is_solution(cell) -> bool:
+    "A code cell that answers an exercise."
+    return cell.cell_type == "code" and bool(re.search(r'^#\| code-summary: "Solution', cell.source, re.M))
+
+
+def explorers(cell) -> list[str]:
+    "Names of the explorers that a code cell makes."
+    return re.findall(r"^(explorer\w*) = ", cell.source, re.M) if cell.cell_type == "code" else []
+
+
+def _with_probes(nb) -> list:
+    "The cells, each explorer followed by a cell that plays with it, each solution by one that tries it on damaged functions."
+    names, cells = exported_names(nb), []
+    for c in nb.cells:
+        cells.append(c)
+        calls = [f"_probes.explorer({name!r}, {name})" for name in explorers(c)]
+        if is_solution(c): calls.append(f"_probes.solution({c.id!r}, {c.source!r}, {names!r}, globals())")
+        if calls: cells.append(nbformat.v4.new_code_cell("\n".join(["import probes as _probes", *calls])))
+    return cells
+
+
+def run(path: Path, timeout_s: int = 300, probe: bool = False, data: Path | str = ""):
+    """Execute a notebook from top to bottom in a new kernel; its executed copy. Raises at the first cell that fails.
+    With `probe`, its explorers and solutions are tried as well: what was found is a list, `metadata.probes`.
+    `data`: a folder in Kaggle's layout, for the lessons that use one where it is named."""
+    return run_cells(read(path), timeout_s, probe, data)
+
+
+def run_cells(nb, timeout_s: int = 300, probe: bool = False, data: Path | str = ""):
+    "`run`, for a notebook in memory."
     for c in nb.cells:
         if c.cell_type == "code": c.outputs, c.execution_count = [], None
     kept = list(nb.cells)
-    nb.cells = [c for c in kept if not (c.cell_type == "code" and is_skipped(c))]
+    nb.cells = [c for c in (_with_probes(nb) if probe else kept) if not (c.cell_type == "code" and is_skipped(c))]
     # Lessons are saved with the phantom, without progress bars, as nbdev_test runs them.
     env = {**os.environ, "IN_TEST": "1", "TQDM_DISABLE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-           "PYTHONPATH": str(ROOT), "COVID_DATA": ""}
+           "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT/"tests")]), "COVID_DATA": str(data)}
     NotebookClient(nb, timeout=timeout_s, extra_arguments=["--log-level=40"],   # errors alone
                    resources={"metadata": {"path": str(NBS)}}).execute(env=env)
+    if probe:
+        ids = {c.id for c in kept}
+        said = [line for c in nb.cells if c.id not in ids for t in texts(c) for line in t.splitlines()]
+        nb.metadata["probes"] = [json.loads(line.split(probes.MARK)[1]) for line in said if probes.MARK in line]
     nb.cells = kept
     return nb
+
+
+@functools.cache
+def executed(path: Path):
+    "A lesson's executed copy, with what the probes found: several tests look at one run."
+    return run(path, probe=True)
 
 
 def texts(cell) -> list[str]:
