@@ -13,10 +13,11 @@ from matplotlib.colors import to_rgb
 
 from .hu import WINDOWS, BadInput, window
 
-# %% ../nbs/02_masks.ipynb #9f7cfa58
+# %% ../nbs/02_masks.ipynb #1605d6f8
 CLASSES = ("ground_glass", "consolidation", "lungs_other", "background")
 # From Okabe and Ito's palette: people with any common color blindness can tell these apart.
-CLASS_COLORS = {"ground_glass": "#56B4E9", "consolidation": "#E69F00", "lungs_other": "#009E73", "background": "#999999"}
+CLASS_COLORS = {"ground_glass": "#56B4E9", "consolidation": "#E69F00",
+                "lungs_other": "#009E73", "background": "#999999"}
 
 # %% ../nbs/02_masks.ipynb #c1f362bb
 def mask_to_onehot(
@@ -28,7 +29,7 @@ def mask_to_onehot(
         raise BadInput(f"mask values from {mask.min()} to {mask.max()}", f"class numbers 0 to {len(CLASSES) - 1}")
     return (mask[..., None] == np.arange(len(CLASSES))).astype(np.uint8)
 
-# %% ../nbs/02_masks.ipynb #fc86b717
+# %% ../nbs/02_masks.ipynb #d33e6f2f
 FOLD_ORDER = (1, 0, 2, 3)   # which class wins where several channels are hot
 
 def _fold_table() -> np.ndarray:
@@ -40,6 +41,7 @@ def _fold_table() -> np.ndarray:
 
 FOLD_TABLE = _fold_table()
 
+# %% ../nbs/02_masks.ipynb #32e82c2e
 def onehot_codes(
     onehot,                  # (…, H, W, 4) of any numeric dtype, each value 0 or 1
     what: str = "a mask",    # its name in an error
@@ -56,13 +58,14 @@ def onehot_codes(
     for c in range(1, 4): codes |= hot[..., c].view(np.uint8) << c
     return codes
 
+# %% ../nbs/02_masks.ipynb #5392b6ad
 def onehot_to_mask(
     onehot,           # (…, H, W, 4), each value 0 or 1
 ) -> np.ndarray:      # uint8 (…, H, W), class per pixel
     "Fold channels to labels: no hot channel is background; of several, `FOLD_ORDER` decides."
     return FOLD_TABLE[onehot_codes(onehot)]
 
-# %% ../nbs/02_masks.ipynb #560eb919
+# %% ../nbs/02_masks.ipynb #ff93dd27
 def mask_overlay(
     hu,                             # HU (H, W)
     mask,                           # class per pixel (H, W)
@@ -73,13 +76,15 @@ def mask_overlay(
 ) -> np.ndarray:                    # float (H, W, 3) in [0, 1]
     "The slice in a window, its classes laid over it in the book's colors."
     hu, mask = np.asarray(hu), np.asarray(mask)
-    if hu.shape != mask.shape: raise BadInput(f"a slice {hu.shape} and a mask {mask.shape}", "the same height and width")
+    if hu.shape != mask.shape:
+        raise BadInput(f"a slice {hu.shape} and a mask {mask.shape}", "the same height and width")
     rgb = np.repeat(window(hu, level, width)[..., None], 3, axis=-1)
     for c in classes:
         where = mask == c
         rgb[where] = (1 - alpha)*rgb[where] + alpha*np.array(to_rgb(CLASS_COLORS[CLASSES[c]]))
     return rgb
 
+# %% ../nbs/02_masks.ipynb #ada3722b
 def show_mask(
     hu,                    # HU (H, W)
     mask,                  # class per pixel (H, W)
@@ -91,8 +96,11 @@ def show_mask(
 ):                         # the axes
     "Draw `mask_overlay`, with a title and a legend."
     if ax is None: _, ax = plt.subplots(figsize=(4, 4))
-    ax.imshow(mask_overlay(hu, mask, classes, **overlay)); ax.axis("off"); ax.set_title(title, fontsize=9)
+    ax.imshow(mask_overlay(hu, mask, classes, **overlay))
+    ax.axis("off")
+    ax.set_title(title, fontsize=10)
     if legend:
         for c in classes: ax.plot([], [], "s", color=CLASS_COLORS[CLASSES[c]], label=CLASSES[c].replace("_", " "))
-        ax.legend(loc="lower center", ncols=3, fontsize=7, bbox_to_anchor=(.5, -.12), frameon=False)
+        ax.legend(loc="lower center", ncols=3, fontsize=9, bbox_to_anchor=(.5, -.14), frameon=False,
+                  handletextpad=.2, columnspacing=.8)
     return ax
