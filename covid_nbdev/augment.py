@@ -28,7 +28,7 @@ from .hu import Standardizer
 AIR_HU, BACKGROUND = -1000, 3
 FILL = dict(border_mode=cv2.BORDER_CONSTANT, fill=AIR_HU, fill_mask=BACKGROUND)
 
-# %% ../nbs/07_augment.ipynb #f05ec0b9
+# %% ../nbs/07_augment.ipynb #a111ddf4
 def train_transforms(
     size: int,                     # side of what comes out, in pixels
     side: int,                     # side of the slices that go in, in pixels
@@ -45,13 +45,14 @@ def train_transforms(
         A.HorizontalFlip(p=flip),
     ])
 
+# %% ../nbs/07_augment.ipynb #d7f116e5
 def valid_transforms(
     size: int,         # side of what comes out, in pixels
 ) -> A.Compose:
     "Resize alone: validation sees every slice whole and the same each time."
     return A.Compose([A.Resize(size, size, interpolation=cv2.INTER_AREA, mask_interpolation=cv2.INTER_NEAREST_EXACT)])
 
-# %% ../nbs/07_augment.ipynb #3ecbc112
+# %% ../nbs/07_augment.ipynb #c7e2a6cb
 class SliceDataset(Dataset):
     "Rows of a store as tensors: image float32 (1, S, S), standardized; labels int64 (S, S)."
     def __init__(self,
@@ -72,11 +73,12 @@ class SliceDataset(Dataset):
         out = self.transforms(image=self.store.images[row].astype(np.float32), mask=np.array(self.store.labels[row]))
         return torch.from_numpy(self.standardizer(out["image"]))[None], torch.from_numpy(out["mask"]).long()
 
+# %% ../nbs/07_augment.ipynb #df3f75f4
 def _mix(*numbers) -> int:
     "One seed from several numbers, different for every combination."
     return int(np.random.SeedSequence([int(n) for n in numbers]).generate_state(1)[0])
 
-# %% ../nbs/07_augment.ipynb #797bef95
+# %% ../nbs/07_augment.ipynb #89d592e7
 class ShuffledSampler(Sampler):
     "Every index once, in an order drawn from (seed, epoch)."
     def __init__(self, dataset: SliceDataset): self.dataset = dataset
@@ -85,6 +87,7 @@ class ShuffledSampler(Sampler):
         rng = np.random.default_rng([self.dataset.seed, self.dataset.epoch])
         return iter(rng.permutation(len(self.dataset)).tolist())
 
+# %% ../nbs/07_augment.ipynb #f3774058
 class Loaders(NamedTuple):
     "Both loaders, and the standardizer that was fitted on the training rows."
     train: DataLoader
@@ -93,6 +96,7 @@ class Loaders(NamedTuple):
 
 def _one_thread(worker_id): cv2.setNumThreads(0)   # the loader processes are the parallelism
 
+# %% ../nbs/07_augment.ipynb #1e613bfa
 def dataloaders(
     store: Store,
     size: int = 256,           # side of the network's input, divisible by 32

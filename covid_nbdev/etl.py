@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FILES', 'KAGGLE_INPUT', 'SPLITS', 'NO_LABEL', 'find_competition_data', 'open_npy', 'Part', 'open_competition',
-           'split_of', 'to_int16', 'build_store', 'disk_full', 'Store', 'is_store', 'Split', 'split', 'check_trainable']
+           'split_of', 'to_int16', 'is_store', 'Store', 'disk_full', 'build_store', 'Split', 'split', 'check_trainable']
 
-# %% ../nbs/05_etl.ipynb #e614feaa
+# %% ../nbs/05_etl.ipynb #11a55e09
 import json
 import math
 import os
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 
 from .hu import BadInput, check_finite, check_hu_range
 from .masks import FOLD_TABLE, onehot_codes
@@ -65,7 +66,7 @@ def open_npy(
     if 0 in shape: return np.zeros(shape, dtype)   # nothing to map
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
-# %% ../nbs/05_etl.ipynb #d5becd97
+# %% ../nbs/05_etl.ipynb #1e4a3592
 @dataclass
 class Part:
     "One source of the competition: its images and, unless it is the test set, its masks."
@@ -76,6 +77,7 @@ class Part:
 
     def __len__(self) -> int: return len(self.images)
 
+# %% ../nbs/05_etl.ipynb #e53ccf50
 def _check_shapes(images, masks, names):
     "Square slices with sides divisible by 32, and masks to match."
     side = images.shape[1] if images.ndim == 3 else 0
@@ -89,6 +91,7 @@ def _check_shapes(images, masks, names):
     if masks.shape != (*images.shape, 4):
         raise BadInput(f"shape {masks.shape} in {names[1]}", f"{(*images.shape, 4)}, one channel per class")
 
+# %% ../nbs/05_etl.ipynb #e44a5e3e
 def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     "A .csv file with these columns."
     try: table = pd.read_csv(path, dtype={"patient": str, "number": int}, keep_default_na=False)
@@ -99,6 +102,7 @@ def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
         raise BadInput(f"no column {' and no '.join(sorted(missing))} in {path.name}", ", ".join(columns))
     return table
 
+# %% ../nbs/05_etl.ipynb #c10d0178
 def _open_part(folder: Path, source: str, patients: dict) -> Part:
     names = FILES[source]
     images = open_npy(folder/names[0])
@@ -111,20 +115,29 @@ def _open_part(folder: Path, source: str, patients: dict) -> Part:
         if np.isfinite(some).all(): check_hu_range(some.min(), some.max(), names[0])
     return Part(source, images, masks, [patients.get((source, i), "") for i in range(n)])
 
+# %% ../nbs/05_etl.ipynb #12cd8521
+def _patients(folder: Path) -> dict[tuple[str, int], str]:
+    "Patient of each (source, number), from `patients.csv` where there is one."
+    if not (folder/"patients.csv").is_file(): return {}
+    table = _read_table(folder/"patients.csv", ["source", "number", "patient"])
+    return {(s, int(n)): p for s, n, p in table[["source", "number", "patient"]].itertuples(index=False)}
+
+def _check_folder(folder: Path):
+    "The folder is there, with MedSeg's two files."
+    wanted = "images_medseg.npy and masks_medseg.npy (and, if at hand, the other three of Kaggle's files)"
+    if not folder.is_dir(): raise BadInput(f"no folder {folder.name or folder}", f"a folder with {wanted}")
+    missing = [f for f in FILES["medseg"] if not (folder/f).is_file()]
+    if missing:
+        raise BadInput(f"no {' and no '.join(missing)} in {folder.name or folder}", wanted, "check the folder's name")
+
+# %% ../nbs/05_etl.ipynb #c88dea5a
 def open_competition(
     path,                 # folder with the competition's files
 ) -> list[Part]:          # radiopedia (where present), medseg, test_medseg (where present)
     "Memory-map and check the competition's files. `patients.csv`, which Kaggle does not have, is read where present."
     path = Path(path)
-    wanted = "images_medseg.npy and masks_medseg.npy (and, if at hand, the other three of Kaggle's files)"
-    if not path.is_dir(): raise BadInput(f"no folder {path.name or path}", f"a folder with {wanted}")
-    missing = [f for f in FILES["medseg"] if not (path/f).is_file()]
-    if missing: raise BadInput(f"no {' and no '.join(missing)} in {path.name or path}", wanted, "check the folder's name")
-    patients = {}
-    if (path/"patients.csv").is_file():
-        table = _read_table(path/"patients.csv", ["source", "number", "patient"])
-        patients = {(s, int(n)): p for s, n, p in table[["source", "number", "patient"]].itertuples(index=False)}
-    parts = []
+    _check_folder(path)
+    patients, parts = _patients(path), []
     for source, names in FILES.items():
         here = [f for f in names if f and (path/f).is_file()]
         if not here: continue
@@ -133,7 +146,8 @@ def open_competition(
         parts.append(_open_part(path, source, patients))
     sides = {p.images.shape[1] for p in parts if len(p)}
     if len(sides) > 1: raise BadInput(f"slices of {sorted(sides)} pixels", "one size for all files")
-    if not len(next(p for p in parts if p.source == "medseg")): raise BadInput("0 slices in images_medseg.npy", "1 or more")
+    if not len(next(p for p in parts if p.source == "medseg")):
+        raise BadInput("0 slices in images_medseg.npy", "1 or more")
     return parts
 
 # %% ../nbs/05_etl.ipynb #75ea3e12
@@ -149,7 +163,7 @@ def split_of(
     n_valid = 24 if n_medseg >= 48 else max(1, n_medseg//4)
     return "valid" if source == "medseg" and number < n_valid else "train"
 
-# %% ../nbs/05_etl.ipynb #4823f31d
+# %% ../nbs/05_etl.ipynb #8612280d
 NO_LABEL = 255
 
 def to_int16(
@@ -163,6 +177,7 @@ def to_int16(
     if low < -32768 or high > 32767: raise BadInput(f"values from {low:g} to {high:g} in {what}", "Hounsfield units")
     return (np.rint(hu) if hu.dtype.kind == "f" else hu).astype(np.int16)
 
+# %% ../nbs/05_etl.ipynb #ea8dafa8
 def _write_part(part: Part, images_file, labels_file, bar) -> np.ndarray:
     "Stream one source into the two files; how often each of the 16 mask codes occurred."
     names, codes_seen = FILES[part.source], np.zeros(16, np.int64)
@@ -177,40 +192,30 @@ def _write_part(part: Part, images_file, labels_file, bar) -> np.ndarray:
         bar.update()
     return codes_seen
 
+# %% ../nbs/05_etl.ipynb #4d9a0ac5
 def _report(part: Part, codes_seen) -> dict:
     "Counts for one source: slices, pixels without a label, pixels with several."
     several = [c for c in range(16) if c.bit_count() > 1]
     return {"slices": len(part), "pixels": int(codes_seen.sum()), "unlabeled_px": int(codes_seen[0]),
             "several_labels_px": int(codes_seen[several].sum())}
 
-# %% ../nbs/05_etl.ipynb #2cf6f5a4
-def build_store(
-    src,                     # folder with the competition's files
-    dest,                    # the store's folder; must not hold anything yet
-    progress: bool = True,   # show a progress bar
-) -> "Store":
-    "Kaggle's layout to a store, one slice at a time; nothing is left behind if it fails."
-    parts = open_competition(src)
-    n, side = sum(map(len, parts)), next(p for p in parts if p.source == "medseg").images.shape[1]
-    with atomic_folder(dest) as tmp:
-        needed, free = n*side*side*3, shutil.disk_usage(tmp).free
-        if needed > free: raise disk_full(Path(dest), needed, free)
-        n_medseg = sum(len(p) for p in parts if p.source == "medseg")
-        rows = [(p.source, i, p.patients[i], split_of(p.source, i, n_medseg)) for p in parts for i in range(len(p))]
-        pd.DataFrame(rows, columns=["source", "number", "patient", "split"]).to_csv(tmp/"index.csv", index=False)
-        with (start_npy(tmp/"images.npy", (n, side, side), np.int16) as images_file,
-              start_npy(tmp/"labels.npy", (n, side, side), np.uint8) as labels_file,
-              progress_bar(total=n, desc="slices", show=progress) as bar):
-            report = {p.source: _report(p, _write_part(p, images_file, labels_file, bar)) for p in parts}
-        (tmp/"etl.json").write_text(json.dumps(report, indent=1))
-    return Store(dest)
+# %% ../nbs/05_etl.ipynb #ebb826d7
+def is_store(path) -> bool:
+    "Does this folder hold a store?"
+    return all((Path(path)/f).is_file() for f in ("images.npy", "labels.npy", "index.csv"))
 
-def disk_full(path: Path, needed: int, free: int) -> BadInput:
-    "The error for too small a disk."
-    return BadInput(f"{free/1e6:,.0f} MB free on the disk of {path.name}", f"{needed/1e6:,.0f} MB",
-                    "make room, or choose a folder on another disk")
+def _check_store(images, labels, index):
+    "The three files belong together."
+    again = "build the store again: covid_etl SRC STORE"
+    if not (images.shape == labels.shape and len(images) == len(index)):
+        raise BadInput(f"images {images.shape}, labels {labels.shape}, {len(index)} rows in index.csv", "as many of each", again)
+    side = images.shape[-1]
+    if (images.dtype, labels.dtype) != (np.int16, np.uint8) or images.shape != (len(index), side, side):
+        raise BadInput(f"{images.dtype} images {images.shape} and {labels.dtype} labels", "int16 and uint8, (N, S, S)", again)
+    if odd := set(index["split"]) - set(SPLITS):
+        raise BadInput(f"the split {sorted(odd)[0]!r} in index.csv", ", ".join(SPLITS))
 
-# %% ../nbs/05_etl.ipynb #0a166ca4
+# %% ../nbs/05_etl.ipynb #38a67fbd
 class Store:
     "A folder of slices: `images` (int16 HU), `labels` (uint8, 255 = none), `index` (a table). Memory-mapped."
     def __init__(self,
@@ -222,15 +227,7 @@ class Store:
                            "make one: covid_etl SRC STORE")
         self.images, self.labels = open_npy(self.path/"images.npy"), open_npy(self.path/"labels.npy")
         self.index = _read_table(self.path/"index.csv", ["source", "number", "patient", "split"])
-        if not (self.images.shape == self.labels.shape and len(self.images) == len(self.index)):
-            raise BadInput(f"images {self.images.shape}, labels {self.labels.shape}, {len(self.index)} rows in index.csv",
-                           "as many of each", "build the store again: covid_etl SRC STORE")
-        side = self.images.shape[-1]
-        if (self.images.dtype, self.labels.dtype) != (np.int16, np.uint8) or self.images.shape != (len(self.index), side, side):
-            raise BadInput(f"{self.images.dtype} images {self.images.shape} and {self.labels.dtype} labels",
-                           "int16 and uint8, (N, S, S)", "build the store again: covid_etl SRC STORE")
-        if odd := set(self.index["split"]) - set(SPLITS):
-            raise BadInput(f"the split {sorted(odd)[0]!r} in index.csv", ", ".join(SPLITS))
+        _check_store(self.images, self.labels, self.index)
         try: self.report = json.loads((self.path/"etl.json").read_text())
         except (OSError, ValueError): self.report = {}      # a store works without it
 
@@ -239,15 +236,45 @@ class Store:
     # Loader processes open the files for themselves: pickling a memory map would copy all of it.
     def __reduce__(self): return Store, (self.path,)
 
-    def __repr__(self):
-        return f"Store of {len(self)} slices, {self.size}×{self.size}: {self.index['split'].value_counts().to_dict()}"
-
     @property
     def size(self) -> int: return self.images.shape[1]
 
-def is_store(path) -> bool:
-    "Does this folder hold a store?"
-    return all((Path(path)/f).is_file() for f in ("images.npy", "labels.npy", "index.csv"))
+# %% ../nbs/05_etl.ipynb #5c3e1ce2
+@patch
+def __repr__(self: Store):
+    return f"Store of {len(self)} slices, {self.size}×{self.size}: {self.index['split'].value_counts().to_dict()}"
+
+# %% ../nbs/05_etl.ipynb #07f5e5d0
+def disk_full(path: Path, needed: int, free: int) -> BadInput:
+    "The error for too small a disk."
+    return BadInput(f"{free/1e6:,.0f} MB free on the disk of {path.name}", f"{needed/1e6:,.0f} MB",
+                    "make room, or choose a folder on another disk")
+
+def _index(parts: list[Part]) -> pd.DataFrame:
+    "One row per slice, with its split."
+    n_medseg = sum(len(p) for p in parts if p.source == "medseg")
+    rows = [(p.source, i, p.patients[i], split_of(p.source, i, n_medseg)) for p in parts for i in range(len(p))]
+    return pd.DataFrame(rows, columns=["source", "number", "patient", "split"])
+
+# %% ../nbs/05_etl.ipynb #34c2cc1d
+def build_store(
+    src,                     # folder with the competition's files
+    dest,                    # the store's folder; must not hold anything yet
+    progress: bool = True,   # show a progress bar
+) -> Store:
+    "Kaggle's layout to a store, one slice at a time; nothing is left behind if it fails."
+    parts = open_competition(src)
+    n, side = sum(map(len, parts)), next(p for p in parts if p.source == "medseg").images.shape[1]
+    with atomic_folder(dest) as tmp:
+        needed, free = n*side*side*3, shutil.disk_usage(tmp).free
+        if needed > free: raise disk_full(Path(dest), needed, free)
+        _index(parts).to_csv(tmp/"index.csv", index=False)
+        with (start_npy(tmp/"images.npy", (n, side, side), np.int16) as images_file,
+              start_npy(tmp/"labels.npy", (n, side, side), np.uint8) as labels_file,
+              progress_bar(total=n, desc="slices", show=progress) as bar):
+            report = {p.source: _report(p, _write_part(p, images_file, labels_file, bar)) for p in parts}
+        (tmp/"etl.json").write_text(json.dumps(report, indent=1))
+    return Store(dest)
 
 # %% ../nbs/05_etl.ipynb #2e8bed08
 class Split(NamedTuple):

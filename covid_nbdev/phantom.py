@@ -6,7 +6,7 @@
 __all__ = ['View', 'Patient', 'make_patient', 'render', 'make_volume', 'make_slice', 'pixel_auc', 'atomic_file', 'atomic_folder',
            'progress_bar', 'start_npy', 'write_phantom_dataset']
 
-# %% ../nbs/04_phantom.ipynb #4ba81b5d
+# %% ../nbs/04_phantom.ipynb #e0d692b1
 import csv
 import math
 import os
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from fastcore.basics import patch
 from tqdm.auto import tqdm
 
 from .hu import BadInput
@@ -77,7 +78,7 @@ def at_level(table, z):
     row = {k: np.interp(z, LEVELS, v) for k, v in table.items()}
     return row if np.ndim(z) else {k: float(v) for k, v in row.items()}   # plain floats keep float32 arrays float32
 
-# %% ../nbs/04_phantom.ipynb #337b3fce
+# %% ../nbs/04_phantom.ipynb #f9364bb2
 def cavity_depth(x, y, z): return trunk_depth(x, y, **at_level(CAVITY, z))
 
 def heart_depth(p, x, y, z):
@@ -88,6 +89,7 @@ def heart_depth(p, x, y, z):
     r = np.sqrt(((dx*c - dy*s)/64)**2 + ((dy*c + dx*s)/49)**2 + (dz/68)**2)
     return (1 - r)*55 + (p.heart - 1)*50
 
+# %% ../nbs/04_phantom.ipynb #2ce31b86
 def middle_depth(p, x, y, z):
     "The mediastinum, which the lungs leave free."
     narrow = 1 + 1.1/(1 + np.exp((y + 58)/12))   # behind the breastbone the lungs nearly meet
@@ -166,7 +168,21 @@ def grow_tree(
         groups = np.take_along_axis(groups, order[..., None], 1).reshape(-1, served//2, 3)
         start, way = np.repeat(end, 2, 0), np.repeat(end - bend, 2, 0)
 
-# %% ../nbs/04_phantom.ipynb #4413b2d3
+# %% ../nbs/04_phantom.ipynb #8d7a0088
+def pixels_near(view, a, way, margin):
+    "All (tube, row, column) in which a tube may lie: a rectangle around the part of it that comes near the plane."
+    dz = np.where(np.abs(way[:, 2]) < 1e-3, 1e-3, way[:, 2])
+    part = (np.stack([view.z - margin - a[:, 2], view.z + margin - a[:, 2]], 1)/dz[:, None]).clip(0, 1)
+    ends = a[:, None, :2] + part[..., None]*way[:, None, :2]
+    first, side = np.array([view.x[0], view.y[0]]), np.array([view.x[1] - view.x[0], view.y[1] - view.y[0]])
+    low = np.floor((ends.min(1) - margin[:, None] - first)/side).astype(int).clip(0, view.shape[::-1])
+    high = np.ceil((ends.max(1) + margin[:, None] - first)/side + 1).astype(int).clip(0, view.shape[::-1])
+    wide, count = (high - low)[:, 0], (high - low).prod(1)
+    t = np.repeat(np.arange(len(a)), count)                              # one long list of (tube, pixel) pairs
+    k = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
+    return t, low[t, 1] + k//wide[t], low[t, 0] + k % wide[t]
+
+# %% ../nbs/04_phantom.ipynb #8e5aea72
 def tube_coverage(
     view,                 # View
     tubes: np.ndarray,    # (n, 8): x, y, z, radius at one end and at the other, mm
@@ -178,18 +194,7 @@ def tube_coverage(
     cover = np.zeros(view.shape, np.float32)
     if not len(tubes): return cover
     a, ra, way, rb = tubes[:, :3], tubes[:, 3], tubes[:, 4:7] - tubes[:, :3], tubes[:, 7]
-    # the part of each tube that comes near the plane, and the rectangle of pixels around it
-    dz = np.where(np.abs(way[:, 2]) < 1e-3, 1e-3, way[:, 2])
-    part = (np.stack([view.z - margin - a[:, 2], view.z + margin - a[:, 2]], 1)/dz[:, None]).clip(0, 1)
-    ends = a[:, None, :2] + part[..., None]*way[:, None, :2]
-    first, side = np.array([view.x[0], view.y[0]]), np.array([view.x[1] - view.x[0], view.y[1] - view.y[0]])
-    low = np.floor((ends.min(1) - margin[:, None] - first)/side).astype(int).clip(0, view.shape[::-1])
-    high = np.ceil((ends.max(1) + margin[:, None] - first)/side + 1).astype(int).clip(0, view.shape[::-1])
-    # one long list of (tube, pixel) pairs
-    wide, count = (high - low)[:, 0], (high - low).prod(1)
-    t = np.repeat(np.arange(len(a)), count)
-    k = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
-    row, col = low[t, 1] + k//wide[t], low[t, 0] + k % wide[t]
+    t, row, col = pixels_near(view, a, way, margin)
     dx, dy, dz = view.x[col] - a[t, 0], view.y[row] - a[t, 1], view.z - a[t, 2]
     wx, wy, wz = way[t].T
     along = ((dx*wx + dy*wy + dz*wz)/(wx*wx + wy*wy + wz*wz + 1e-6)).clip(0, 1)
@@ -217,18 +222,20 @@ AIRWAYS = np.vstack([pipe((0, -4, -25, 9), (-1, 6, 50, 9), (0, 12, 95, 9)),     
 
 def wider(tubes, by_mm): return tubes + by_mm*np.array([0, 0, 0, 1, 0, 0, 0, 1])
 
-# %% ../nbs/04_phantom.ipynb #31441f73
+# %% ../nbs/04_phantom.ipynb #cd744081
 LESION = np.dtype([("kind", int),            # 0 ground glass, 1 consolidation
                    ("at", float, 3), ("radius", float, 3), ("degrees", float),   # an ellipsoid, mm
                    ("density", float),       # the share of air it replaces
                    ("edge_mm", float), ("net", float)])
 
+# %% ../nbs/04_phantom.ipynb #6d7d599c
 def lung_points(p, rng, n):
     "Random points in the lungs (m, 3), fewer than n, and their depths."
     points = rng.uniform([-132, -100, 0], [132, 100, 250], (n, 3))
     depth = lung_depth(p, *points.T)
     return points[depth > 0], depth[depth > 0]
 
+# %% ../nbs/04_phantom.ipynb #421c5f51
 def make_lesions(p, rng, style) -> np.ndarray:
     "Mostly under the pleura, mostly at the back. In volumes they keep to one part of the lungs."
     points, depth = lung_points(p, rng, 6000)
@@ -252,7 +259,7 @@ def make_lesions(p, rng, style) -> np.ndarray:
                          rng.uniform(2, 7), 0))
     return np.array(rows, LESION)
 
-# %% ../nbs/04_phantom.ipynb #805bb6b4
+# %% ../nbs/04_phantom.ipynb #344dae88
 def make_patient(
     seed: int,               # the patient
     style: str = "medseg",   # or "radiopaedia": fewer lesions, in one part of the lungs
@@ -260,7 +267,8 @@ def make_patient(
     "Draw one patient: body, trees of vessels and bronchi, lesions."
     rng = random_for(seed, 1)
     p = Patient(seed, dome_mm=rng.uniform(168, 200), heart=rng.normal(1, .08), fat_mm=rng.gamma(4, 3),
-                fat_hu=rng.uniform(-95, 0), blood_hu=rng.uniform(120, 220) if rng.random() < .2 else rng.uniform(35, 50),
+                fat_hu=rng.uniform(-95, 0),
+                blood_hu=rng.uniform(120, 220) if rng.random() < .2 else rng.uniform(35, 50),
                 lung_hu=rng.normal(-845, 28))
     points, _ = lung_points(p, rng, 20_000)
     vessels, bronchi = [], []
@@ -269,12 +277,13 @@ def make_patient(
         artery = grow_tree(hilum, own[:2048], 7, rng)
         vessels += [artery, grow_tree(hilum + np.float32([0, -6, 14]), own[2048:], 6.5, rng)]
         beside = artery[:, [3]]*[1.2*side, .9, 0]   # a bronchus runs beside each artery
-        bronchi.append(np.hstack([artery[:, :3] + beside, .62*artery[:, [3]], artery[:, 4:7] + beside, .58*artery[:, [3]]]))
+        bronchi.append(np.hstack([artery[:, :3] + beside, .62*artery[:, [3]],
+                                  artery[:, 4:7] + beside, .58*artery[:, [3]]]))
     p.vessels, p.bronchi = np.vstack(vessels), np.vstack(bronchi)
     p.lesions = make_lesions(p, random_for(seed, 2), style)
     return p
 
-# %% ../nbs/04_phantom.ipynb #dcf2b8c7
+# %% ../nbs/04_phantom.ipynb #6388cd63
 class Canvas:
     "HU of a slice, painted shape over shape."
     def __init__(self, view, seed):
@@ -293,16 +302,30 @@ class Canvas:
         rows, columns = np.searchsorted(y, (cy - r, cy + r)), np.searchsorted(x, (cx - r, cx + r))
         return np.s_[rows[0]:rows[1], columns[0]:columns[1]]
 
-    def ellipse(self, cx, cy, rx, ry, hu, degrees=0):
-        w = self.window(cx, cy, max(rx, ry) + 8)
-        self.paint(ellipse_depth(self.x[w], self.y[w], cx, cy, rx, ry, degrees), hu, w)
+# %% ../nbs/04_phantom.ipynb #92b40c5d
+@patch
+def ellipse(self: Canvas, cx, cy, rx, ry, hu, degrees=0):
+    w = self.window(cx, cy, max(rx, ry) + 8)
+    self.paint(ellipse_depth(self.x[w], self.y[w], cx, cy, rx, ry, degrees), hu, w)
 
-    def bone(self, cx, cy, rx, ry, degrees=0, marrow_hu=180):
-        "A bright cortex around softer marrow."
-        self.ellipse(cx, cy, rx, ry, 700, degrees)
-        if min(rx, ry) > 2.5: self.ellipse(cx, cy, rx - 1.8, ry - 1.8, marrow_hu, degrees)
+@patch
+def bone(self: Canvas, cx, cy, rx, ry, degrees=0, marrow_hu=180):
+    "A bright cortex around softer marrow."
+    self.ellipse(cx, cy, rx, ry, 700, degrees)
+    if min(rx, ry) > 2.5: self.ellipse(cx, cy, rx - 1.8, ry - 1.8, marrow_hu, degrees)
 
-# %% ../nbs/04_phantom.ipynb #f1cdb2f1
+# %% ../nbs/04_phantom.ipynb #341b6885
+def paint_ribs(c, out):
+    "Bands around the cage, `out` mm outside the pleura, that fall from back to front."
+    z, y, sides = c.view.z, c.y, np.abs(c.x)
+    rib = np.minimum(7 - np.abs((z + .42*(y - 60) - .1*sides) % 24 - 12), 4.2 - np.abs(out - 6.5))
+    rib = np.where(sides > np.where(y < 0, 24, 16), rib, -9)
+    bone_hu = np.where((y < -30) & (sides < 66), np.float32(110), np.float32(620))   # cartilage in front
+    if z > -5:
+        c.paint(rib, bone_hu)
+        c.paint(rib - 1.7, np.minimum(bone_hu, 210))
+
+# %% ../nbs/04_phantom.ipynb #fa840d7a
 def paint_wall(c, p, cavity, body):
     "Skin, fat, muscles, shoulder blades, collarbones, ribs, breastbone."
     z, x, y = c.view.z, c.x, c.y
@@ -317,18 +340,17 @@ def paint_wall(c, p, cavity, body):
     for side in (-1, 1):
         c.ellipse(side*26, 96, 23, 15, 50, side*12)                                # muscles along the spine
         if z < 140:                                                                # shoulder blade and its muscles
-            blade_y, size = float(np.interp(z, [0, 60], [64, 75])), float(np.interp(z, [-25, 20, 100, 140], [30, 36, 30, 8]))
+            blade_y = float(np.interp(z, [0, 60], [64, 75]))
+            size = float(np.interp(z, [-25, 20, 100, 140], [30, 36, 30, 8]))
             c.ellipse(side*112, blade_y, 40, 17, 50, -side*38)
             c.bone(side*112, blade_y + 1, size, 3.2, -side*38)
             if z < 60: c.bone(side*(112 - .2*z), blade_y + 13, 14, 3, side*50)
         if -5 < z < 22: c.bone(side*(40 + (22 - z)*2.6), -52 + (22 - z)*.4, 26, 6, -side*8)   # collarbone
-    rib = np.minimum(7 - np.abs((z + .42*(y - 60) - .1*sides) % 24 - 12), 4.2 - np.abs(out - 6.5))
-    rib = np.where(sides > np.where(y < 0, 24, 16), rib, -9)
-    bone_hu = np.where((y < -30) & (sides < 66), np.float32(110), np.float32(620))   # cartilage in front
-    if z > -5: c.paint(rib, bone_hu); c.paint(rib - 1.7, np.minimum(bone_hu, 210))
+    paint_ribs(c, out)
     front = at_level(CAVITY, z)
     if 20 < z < 185: c.bone(0, front["cy"] - front["ry"] - 7, 19 - .04*z, 6)       # breastbone
 
+# %% ../nbs/04_phantom.ipynb #57593070
 def paint_spine(c, body):
     z = c.view.z
     c.ellipse(0, 72, 17, 14, 40)
@@ -341,7 +363,7 @@ def paint_spine(c, body):
     c.bone(0, 54, 18, 14.5, marrow_hu=90 if abs(z % 24 - 12) < 3 else 190)         # disc or vertebra
     c.paint(-body, -1000)                                                          # nothing sticks out of the skin
 
-# %% ../nbs/04_phantom.ipynb #18346a9e
+# %% ../nbs/04_phantom.ipynb #28fe40f1
 def paint_middle(c, p, cavity, middle, above, heart):
     "Mediastinum, heart, great vessels, and what lies under the diaphragm."
     z, x, y = c.view.z, c.x, c.y
@@ -349,12 +371,12 @@ def paint_middle(c, p, cavity, middle, above, heart):
     if z > p.dome_mm - 8:
         below = np.minimum(np.maximum(-above, np.minimum(middle, z - p.dome_mm - 25)), cavity - 1)
         below = np.minimum(below, -ellipse_depth(x, y, 0, 62, 24, 26))             # not the spine
-        left = x - 12 + .5*(y + 40)                                                # the liver crosses the midline in front
+        left = x - 12 + .5*(y + 40)                                   # the liver crosses the midline in front
         c.paint(np.minimum(below, -left), 58, soft_mm=3)                           # liver
         c.paint(np.minimum(below, left), -85, soft_mm=3)                           # fat
         inside = np.minimum(below - 3, left)
         c.paint(np.minimum(inside, ellipse_depth(x, y, 62, -18, 46, 44)), 30)      # stomach
-        c.paint(np.minimum(inside - 1, ellipse_depth(x, y, 62, -46, 30, 14)), -950)   # its gas, in front: we lie on our back
+        c.paint(np.minimum(inside - 1, ellipse_depth(x, y, 62, -46, 30, 14)), -950)   # its gas, in front
         c.paint(np.minimum(inside, ellipse_depth(x, y, 92, 42, 26, 34, 25)), 52)   # spleen
     c.paint(heart - 1, 44)
     if p.blood_hu > 60: c.paint(heart - 11, p.blood_hu - 20, soft_mm=2)            # contrast shows the chambers
@@ -362,7 +384,7 @@ def paint_middle(c, p, cavity, middle, above, heart):
     c.ellipse(7, 33, 6, 5, 38)                                                     # esophagus
     if z < 20: c.ellipse(0, -16, 22, 7, 90)                                        # thyroid
 
-# %% ../nbs/04_phantom.ipynb #fa811d8b
+# %% ../nbs/04_phantom.ipynb #295e7915
 def lesion_cover(c, p, bumps):
     "For each kind (0, 1): coverage and replaced share of air, (2, H, W); and the strength of the net (H, W)."
     z = c.view.z
@@ -381,6 +403,21 @@ def lesion_cover(c, p, bumps):
         net[w] = np.maximum(net[w], part*float(k["net"]))
     return cover, replaced, net
 
+# %% ../nbs/04_phantom.ipynb #aeac2bc6
+def paint_trees(c, p, cavity, depth, lung, dense):
+    "Vessels and bronchi into `lung` (HU), and the lung onto the canvas. `dense`: the air that consolidation replaced."
+    view = c.view
+    vessels = tube_coverage(view, p.vessels)
+    lung += (p.blood_hu - lung)*vessels*(1 - .85*dense)
+    walls = tube_coverage(view, wider(p.bronchi[p.bronchi[:, 3] > 1], .7))
+    lung += (-250 - lung)*walls*(1 - vessels)*.8
+    lung += (-960 - lung)*tube_coverage(view, p.bronchi)
+    c.paint(depth, lung, soft_mm=max(1.5, view.px_mm))
+    c.hu += (p.blood_hu - c.hu)*vessels*((depth < 0) & (cavity > 3))      # hilar vessels in the mediastinum
+    c.hu += (-50 - c.hu)*tube_coverage(view, wider(AIRWAYS, 1.5))
+    c.hu += (-985 - c.hu)*tube_coverage(view, AIRWAYS)
+
+# %% ../nbs/04_phantom.ipynb #9ad86122
 def paint_lungs(c, p, cavity, depth, replaced, net, fine, medium):
     "Lung, mimics, lesions, vessels, bronchi: one after the other."
     z, view = c.view.z, c.view
@@ -395,15 +432,7 @@ def paint_lungs(c, p, cavity, depth, replaced, net, fine, medium):
     mesh = np.exp(-(smooth_noise(view, (p.seed, 14), 3.5)/.25)**2)                 # lines where noise crosses zero
     share = (share + net*mesh*(1 - share)).clip(0, 1)
     lung += (40 - lung)*share
-    vessels = tube_coverage(view, p.vessels)
-    lung += (p.blood_hu - lung)*vessels*(1 - .85*replaced[1])
-    walls = tube_coverage(view, wider(p.bronchi[p.bronchi[:, 3] > 1], .7))
-    lung += (-250 - lung)*walls*(1 - vessels)*.8
-    lung += (-960 - lung)*tube_coverage(view, p.bronchi)
-    c.paint(depth, lung, soft_mm=max(1.5, view.px_mm))
-    c.hu += (p.blood_hu - c.hu)*vessels*((depth < 0) & (cavity > 3))      # hilar vessels in the mediastinum
-    c.hu += (-50 - c.hu)*tube_coverage(view, wider(AIRWAYS, 1.5))
-    c.hu += (-985 - c.hu)*tube_coverage(view, AIRWAYS)
+    paint_trees(c, p, cavity, depth, lung, replaced[1])
 
 # %% ../nbs/04_phantom.ipynb #4a870134
 def draw_labels(c, p, cover, replaced, depth) -> np.ndarray:
@@ -424,7 +453,15 @@ def draw_labels(c, p, cover, replaced, depth) -> np.ndarray:
     labels[outline(cover[1])] = 1
     return labels
 
-# %% ../nbs/04_phantom.ipynb #c882d9e7
+# %% ../nbs/04_phantom.ipynb #51cc9afb
+def scanned(c, p, noise_hu):
+    "What the scanner makes of the canvas: a little blur, and noise whose neighbors are alike."
+    view = c.view
+    noise = random_for(p.seed, 20, int(view.z*10) + 1000).standard_normal(view.shape, dtype=np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), .9)*float(2.8*noise_hu*min(1, .75/view.px_mm))
+    return cv2.GaussianBlur(c.hu, (0, 0), max(.35, .6/view.px_mm)) + noise
+
+# %% ../nbs/04_phantom.ipynb #4a38a950
 def render(
     p,                      # Patient
     view,                   # View
@@ -444,10 +481,7 @@ def render(
     paint_spine(c, body)
     paint_middle(c, p, cavity, middle, above, heart)
     paint_lungs(c, p, cavity, depth, replaced, net, fine, medium)
-    # the scanner: a little blur, and noise whose neighbors are alike
-    noise = random_for(p.seed, 20, int(z*10) + 1000).standard_normal(view.shape, dtype=np.float32)
-    noise = cv2.GaussianBlur(noise, (0, 0), .9)*float(2.8*noise_hu*min(1, .75/view.px_mm))
-    hu = cv2.GaussianBlur(c.hu, (0, 0), max(.35, .6/view.px_mm)) + noise
+    hu = scanned(c, p, noise_hu)
     truth = np.where(depth > 0, 2, 3).astype(np.uint8)
     truth[(depth > 0) & (cover[0] > .4) & (replaced[0] > .06)] = 0
     truth[(depth > 0) & (cover[1] > .5)] = 1
@@ -484,7 +518,7 @@ def make_volume(
     hu, labels = zip(*volume_slices(seed, n_slices, size))
     return np.stack(hu), np.stack(labels)
 
-# %% ../nbs/04_phantom.ipynb #79918404
+# %% ../nbs/04_phantom.ipynb #ce3cd6a9
 def telling_level(p, rng) -> float:
     "The level with most disease among a few: nobody publishes a picture without a finding."
     z = rng.normal(128, 38, 4).clip(35, 225)
@@ -499,6 +533,7 @@ def lung_box(p, z):
     cols, rows = np.flatnonzero(inside.any(0)), np.flatnonzero(inside.any(1))
     return x[cols[0]], x[cols[-1]], y[rows[0]], y[rows[-1]]
 
+# %% ../nbs/04_phantom.ipynb #12aed964
 def as_picture(hu, rng):
     "HU -> 8-bit display values -> JPEG -> HU guessed back, a little wrong."
     low_hu, step_hu = rng.normal(-1090, 70), rng.normal(5.2, .4)
@@ -507,6 +542,7 @@ def as_picture(hu, rng):
     gray = cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE).astype(np.float32)
     return gray*float(step_hu*rng.normal(1, .05)) + float(low_hu + rng.normal(0, 35))
 
+# %% ../nbs/04_phantom.ipynb #e83d31e6
 def medseg_slice(p, size, number=0):
     "A crop on a canvas of air -> hu int16, labels, truth, all (size, size)."
     rng = random_for(p.seed, 4, number)
@@ -555,7 +591,7 @@ def pixel_auc(
     a, b = np.bincount(low - start, minlength=n), np.bincount(high - start, minlength=n)
     return float((b*(a.cumsum() - a/2)).sum()/(a.sum()*b.sum()))
 
-# %% ../nbs/04_phantom.ipynb #e3a45ed5
+# %% ../nbs/04_phantom.ipynb #cffd589a
 @contextmanager
 def atomic_file(
     path,   # where the file shall be
@@ -563,7 +599,8 @@ def atomic_file(
     "What was written becomes `path` only when all went well; until then, what was there stays."
     path = Path(os.path.realpath(path))
     if path.is_dir(): raise BadInput(f"{path.name}, which is a folder", "the name of a file")
-    if not path.parent.is_dir(): raise BadInput(f"no folder {path.parent.name}", "an existing folder for the file", "make it first")
+    if not path.parent.is_dir():
+        raise BadInput(f"no folder {path.parent.name}", "an existing folder for the file", "make it first")
     temp = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
         yield temp
@@ -573,6 +610,7 @@ def atomic_file(
         temp.unlink(missing_ok=True)
         raise
 
+# %% ../nbs/04_phantom.ipynb #f8a8b798
 @contextmanager
 def atomic_folder(
     dest,   # where the folder shall be; absent, or an empty folder
@@ -634,7 +672,21 @@ def medseg_part(n, size, seed, first=0):
     for patient, number in owners[:n]:
         yield f"M{seed}-{first + patient}", *make_slice(1_000_000*seed + first + patient, size, number=number)
 
-# %% ../nbs/04_phantom.ipynb #d506ec4a
+# %% ../nbs/04_phantom.ipynb #405b4dd7
+def _write_part(folder, source, test, n, size, slices, bar) -> list:
+    "Stream one source into its files; (source, number, patient) of each slice."
+    rows = []
+    with ExitStack() as files:
+        images = files.enter_context(start_npy(folder/f"{test}images_{source}.npy", (n, size, size, 1)))
+        masks = None if test else files.enter_context(start_npy(folder/f"masks_{source}.npy", (n, size, size, 4)))
+        for number, (patient, hu, labels) in enumerate(slices):
+            images.write(hu.astype("<f4").tobytes())
+            if masks: masks.write((labels[..., None] == np.arange(4)).astype("<f4").tobytes())
+            rows.append((test + source, number, patient))
+            bar.update()
+    return rows
+
+# %% ../nbs/04_phantom.ipynb #c87593fb
 def write_phantom_dataset(
     dest,                      # a new folder
     n_radiopaedia: int = 96,   # slices in all, of several volumes; may be 0
@@ -655,14 +707,7 @@ def write_phantom_dataset(
     with atomic_folder(dest) as folder, progress_bar(total=total, desc="phantom", unit="slice") as bar:
         for source, test, n, slices in parts:
             if not n: continue
-            with ExitStack() as files:
-                images = files.enter_context(start_npy(folder/f"{test}images_{source}.npy", (n, size, size, 1)))
-                masks = None if test else files.enter_context(start_npy(folder/f"masks_{source}.npy", (n, size, size, 4)))
-                for number, (patient, hu, labels) in enumerate(slices):
-                    images.write(hu.astype("<f4").tobytes())
-                    if masks: masks.write((labels[..., None] == np.arange(4)).astype("<f4").tobytes())
-                    rows.append((test + source, number, patient))
-                    bar.update()
+            rows += _write_part(folder, source, test, n, size, slices, bar)
         with open(folder/"patients.csv", "w", newline="") as f: csv.writer(f).writerows(rows)
         (folder/"README.txt").write_text(README)
     return Path(dest)
