@@ -199,7 +199,7 @@ def _report(part: Part, codes_seen) -> dict:
     return {"slices": len(part), "pixels": int(codes_seen.sum()), "unlabeled_px": int(codes_seen[0]),
             "several_labels_px": int(codes_seen[several].sum())}
 
-# %% ../nbs/05_etl.ipynb #ebb826d7
+# %% ../nbs/05_etl.ipynb #515f7551
 def is_store(path) -> bool:
     "Does this folder hold a store?"
     return all((Path(path)/f).is_file() for f in ("images.npy", "labels.npy", "index.csv"))
@@ -208,10 +208,12 @@ def _check_store(images, labels, index):
     "The three files belong together."
     again = "build the store again: covid_etl SRC STORE"
     if not (images.shape == labels.shape and len(images) == len(index)):
-        raise BadInput(f"images {images.shape}, labels {labels.shape}, {len(index)} rows in index.csv", "as many of each", again)
+        raise BadInput(f"images {images.shape}, labels {labels.shape}, {len(index)} rows in index.csv",
+                       "as many of each", again)
     side = images.shape[-1]
     if (images.dtype, labels.dtype) != (np.int16, np.uint8) or images.shape != (len(index), side, side):
-        raise BadInput(f"{images.dtype} images {images.shape} and {labels.dtype} labels", "int16 and uint8, (N, S, S)", again)
+        raise BadInput(f"{images.dtype} images {images.shape} and {labels.dtype} labels",
+                       "int16 and uint8, (N, S, S)", again)
     if odd := set(index["split"]) - set(SPLITS):
         raise BadInput(f"the split {sorted(odd)[0]!r} in index.csv", ", ".join(SPLITS))
 

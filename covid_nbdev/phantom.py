@@ -23,11 +23,11 @@ from tqdm.auto import tqdm
 from .hu import BadInput
 from .masks import CLASSES
 
-# %% ../nbs/04_phantom.ipynb #d4ecd329
+# %% ../nbs/04_phantom.ipynb #f41982c3
 TOP_MM, BOTTOM_MM = -15, 255   # levels of a volume's first and last slice; z = 0 is the apex of the lungs
 
 def random_for(*key) -> np.random.Generator:
-    "A generator of its own for each key of whole numbers: changing one part of a patient leaves the others as they were."
+    "A generator of its own for each key of whole numbers: changing one part of a patient leaves the others alone."
     return np.random.default_rng(np.random.SeedSequence(key))
 
 def axis_mm(center, width, n) -> np.ndarray: return (center + ((np.arange(n) + .5)/n - .5)*width).astype(np.float32)
@@ -202,17 +202,17 @@ def tube_coverage(
     np.maximum.at(cover, (row, col), (.5 + (ra[t] + along*(rb - ra)[t] - distance)/view.px_mm).clip(0, 1))
     return cover
 
-# %% ../nbs/04_phantom.ipynb #bfbccdd0
+# %% ../nbs/04_phantom.ipynb #d29ada1f
 def pipe(*knots): return np.array([[*p, *q] for p, q in zip(knots, knots[1:])], float)   # knots: x, y, z, radius
 
 GREAT_VESSELS = np.vstack([
     pipe((-14, -34, 160, 15), (-16, -36, 120, 16), (-12, -30, 88, 15), (-2, -14, 74, 14), (14, 12, 74, 13),
          (24, 30, 86, 13), (25, 34, 130, 12), (20, 36, 190, 12), (8, 34, 270, 11)),           # aorta: up, over, down
     pipe((-26, -38, 30, 6), (-27, -30, 60, 9), (-28, -26, 110, 10), (-26, -20, 165, 11)),     # superior vena cava
-    pipe((30, -42, 38, 6), (-2, -40, 56, 6), (-26, -34, 66, 7)),                              # left brachiocephalic vein
+    pipe((30, -42, 38, 6), (-2, -40, 56, 6), (-26, -34, 66, 7)),                       # left brachiocephalic vein
     pipe((12, -12, 70, 5), (20, -10, 30, 4.5), (26, -12, -25, 4)),                            # arteries to arm and head
     pipe((2, -20, 72, 5.5), (-18, -18, 20, 5), (-26, -16, -25, 4)),
-    pipe((10, -50, 145, 14), (14, -44, 122, 14), (26, -22, 108, 13), (46, 0, 108, 9)),        # pulmonary trunk, left branch
+    pipe((10, -50, 145, 14), (14, -44, 122, 14), (26, -22, 108, 13), (46, 0, 108, 9)), # pulmonary trunk, left branch
     pipe((14, -34, 116, 12), (-8, -12, 116, 11), (-42, -6, 118, 9)),                          # right branch
     pipe((-26, -12, 160, 12), (-24, 4, 185, 12), (-22, 14, 270, 12)),                         # inferior vena cava
     pipe((0, 4, 142, 14), (-40, 0, 138, 7)), pipe((4, 6, 142, 14), (42, 8, 136, 7))])         # pulmonary veins
@@ -643,7 +643,7 @@ def progress_bar(
     quiet = not show or bool(os.environ.get("TQDM_DISABLE"))   # tqdm's bar for notebooks doesn't look by itself
     return tqdm(*args, leave=False, disable=quiet or None, **kwargs)
 
-# %% ../nbs/04_phantom.ipynb #7f9105e7
+# %% ../nbs/04_phantom.ipynb #faa2c451
 def start_npy(
     path,              # the .npy file
     shape,             # of the whole array
@@ -651,7 +651,8 @@ def start_npy(
 ):                     # the open file, ready for the values' bytes in C order
     "Write a .npy file's header; the values follow by ordinary writes."
     f = open(path, "wb")
-    np.lib.format.write_array_header_1_0(f, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)})
+    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(f, header)
     return f
 
 # %% ../nbs/04_phantom.ipynb #9978d930
