@@ -4,6 +4,8 @@ import json
 import numpy as np
 import pytest
 
+import lessons
+from conftest import ROOT
 from covid_nbdev.etl import Store, build_store, split
 from covid_nbdev.metrics import ConfusionMatrix
 from covid_nbdev.results import threshold_baseline
@@ -44,3 +46,10 @@ def test_threshold_baseline_is_where_design_says(real_layout, tmp_path):
     for r in rows.valid: cm.update(baseline(store.images[r]), store.labels[r])
     ground_glass, consolidation, lungs, background = cm.iou()
     assert .2 < ground_glass < .5 and 0 < consolidation < .4 and lungs > .65 and background > .85
+
+
+@pytest.mark.parametrize("name", ["01_hu", "02_masks", "05_etl", "06_eda", "07_augment"])
+def test_lessons_run_on_kaggles_files(name, real_layout):
+    "Where COVID_DATA names a folder in Kaggle's layout, the lesson shows it, without an edit. Nothing is saved."
+    nb = lessons.run(ROOT/"nbs"/f"{name}.ipynb", data=real_layout)
+    assert not [o for c in nb.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
