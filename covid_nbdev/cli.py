@@ -95,7 +95,7 @@ def covid_etl(
     _print_report(built)
     print(f"{built} in {store}")
 
-# %% ../nbs/15_cli.ipynb #e895ea49
+# %% ../nbs/15_cli.ipynb #7095226c
 def _move_aside(run: Path) -> Path:
     "Rename an existing run to the first free name; its new path."
     run = Path(os.path.abspath(run))     # "." has no name
@@ -151,7 +151,7 @@ def covid_train(
     batch_size: int = None,    # slices per step (8)
     size: int = None,          # side of the network's input, a multiple of 32 (256)
     lr: float = None,          # highest learning rate of the one-cycle schedule (0.001)
-    encoder: str = None,       # any encoder of segmentation-models-pytorch (efficientnet-b2)
+    encoder: str = None,       # any of segmentation-models-pytorch's, or lite2 (efficientnet-b2)
     weights: str = None,       # none, imagenet, or a file of weights (none)
     upsample: str = None,      # transpose, the deck's, or nearest (transpose)
     patience: int = None,      # stop after so many epochs without a better validation loss (7)
@@ -159,24 +159,26 @@ def covid_train(
     workers: int = None,       # loader processes beside the main one (0)
     rotate: float = None,      # augmentation: degrees to either side; the deck's full circle is 180 (20)
     loss: str = None,          # ce (cross-entropy, the deck's) or ce+dice (ce)
+    device: str = "auto",      # auto: a GPU that works, else the CPU; cuda: a GPU or an error; cpu
     resume: bool = False,      # go on with an interrupted run, with its settings
     force: bool = False,       # move an earlier run aside and start anew
 ):
     "Train an EfficientNet / U-Net++, keep the best model, measure it. Not for diagnosis. Defaults in parentheses."
-    given = {k: v for k, v in locals().items() if k not in ("data", "run", "resume", "force") and v is not None}
+    given = {k: v for k, v in locals().items() if k not in ("data", "run", "device", "resume", "force") and v is not None}
     if given.get("weights") == "none": given["weights"] = None
     data, run = Path(data), Path(run)
     _check_run_folder(run, resume, force)
     from covid_nbdev.etl import Store
     from covid_nbdev.results import results_table, write_results
-    from covid_nbdev.train import TrainConfig, fit
+    from covid_nbdev.train import TrainConfig, check_gpu, fit
+    device = check_gpu(device)
     config = _resumed(run, given) if resume else TrainConfig(**given).check()
     if not resume: _start_run(data, run, config, force)
     try:
         store = Store(run/"store" if (run/"store").is_dir() else data)
-        history = fit(store, run, config, resume=True)
+        history = fit(store, run, config, resume=True, device=device)
         if len(history) < config.epochs: print(f"stopped early: {config.patience} epochs without a better validation loss")
-        metrics = write_results(run, store)
+        metrics = write_results(run, store, device=device)
     except KeyboardInterrupt:
         go_on = f"covid_train {shlex.quote(str(data))} {shlex.quote(str(run))} --resume"
         raise KeyboardInterrupt(f"Go on with: {go_on}") from None

@@ -271,19 +271,36 @@ def extent_table(
              "consolidation_percent": percent["consolidation_px"]}
     return pd.concat([table.astype({"slice": object}), pd.DataFrame([total])], ignore_index=True)
 
-# %% ../nbs/12_results.ipynb #4a79d252
+# %% ../nbs/12_results.ipynb #4ca85f70
+def _lines(
+    first: int,       # Id of the first line
+    predicted,        # bool (n,)
+) -> bytes:           # n lines "Id,Predicted"
+    "Lines with Ids of the same length are the rows of a table of characters, made column by column."
+    blocks, last = [], first + len(predicted)
+    while first < last:
+        digits = len(str(first))
+        end = min(last, 10**digits)                       # the Ids with this many digits
+        ids, part = np.arange(first, end), predicted[len(predicted) - (last - first):][:end - first]
+        text = np.empty((len(ids), digits + 3), np.uint8)
+        for column in range(digits): text[:, column] = ord("0") + ids//10**(digits - 1 - column) % 10
+        text[:, digits], text[:, digits + 1], text[:, digits + 2] = ord(","), ord("0") + part, ord("\n")
+        blocks.append(text.tobytes())
+        first = end
+    return b"".join(blocks)
+
+# %% ../nbs/12_results.ipynb #1e815030
 def write_submission(
     path,             # the .csv file
     labels,           # iterable of uint8 (S, S), one per test slice
 ) -> int:             # lines written, without the header
     "Id,Predicted: the (n, S, S, 2) masks of ground glass and consolidation, flattened in C order."
     n = 0
-    with atomic_file(path) as tmp, open(tmp, "w", newline="") as f:
-        f.write("Id,Predicted\n")
+    with atomic_file(path) as tmp, open(tmp, "wb") as f:
+        f.write(b"Id,Predicted\n")
         for slice_labels in labels:
-            hot = (np.asarray(slice_labels)[..., None] == np.arange(2)).ravel().astype(np.uint8)
-            rows = pd.DataFrame({"Id": np.arange(n, n + len(hot)), "Predicted": hot})
-            rows.to_csv(f, index=False, header=False, lineterminator="\n")
+            hot = (np.asarray(slice_labels)[..., None] == np.arange(2)).ravel()
+            f.write(_lines(n, hot))
             n += len(hot)
     return n
 
@@ -330,15 +347,16 @@ Measured with `best.safetensors` on the validation slices at {metrics['mask_size
 - Computed patients (the phantom) are no evidence of clinical performance.
 """
 
-# %% ../nbs/12_results.ipynb #54c06add
+# %% ../nbs/12_results.ipynb #6442a205
 def write_results(
     run,                     # the folder of a finished training
     store: Store,
     progress: bool = True,
+    device=None,             # torch device; a supported GPU or the CPU if None
 ) -> dict:                   # what metrics.json holds
     "Write metrics.json, curves.png, overlays.png, model_card.md, and submission.csv where there are test slices."
     run = Path(run)
-    predictor = Predictor(run)
+    predictor = Predictor(run, device)
     metrics, preds = evaluate(predictor, store, progress)
     rows = split(store)
     chosen = telling_slices(preds, [store.labels[r] for r in rows.valid]) or [0]
