@@ -189,19 +189,20 @@ def covid_train(
     print(results_table(metrics).to_string(na_rep="–"))
     print(f"results in {run}: metrics.json, curves.png, overlays.png, model_card.md. Not for diagnosis.")
 
-# %% ../nbs/15_cli.ipynb #c7634d00
+# %% ../nbs/15_cli.ipynb #68b6176a
 @command("covid_predict runs/first slices.npy runs/predicted", "Nothing was written.")
 def covid_predict(
     run: str,      # folder of a training run
     input: str,    # .npy with slices in HU: (N, S, S), (N, S, S, 1) or (S, S)
     out: str,      # new folder for labels.npy, an overlay per slice, extent.csv
+    tta: bool = False,  # test-time augmentation: average with the mirrored slice, twice the time
 ):
     "Segment slices with a trained model. Not for diagnosis."
     import matplotlib.pyplot as plt
     from covid_nbdev.masks import mask_overlay
     from covid_nbdev.phantom import atomic_folder, start_npy
     from covid_nbdev.results import Predictor, extent_table, predict, read_slices
-    predictor, slices = Predictor(run), read_slices(input)
+    predictor, slices = Predictor(run, tta=tta), read_slices(input)
     digits = max(3, len(str(len(slices) - 1)))    # so that files sort as slices do
     with atomic_folder(out) as tmp:
         with start_npy(tmp/"labels.npy", slices.shape, "uint8") as f:
@@ -221,6 +222,7 @@ def covid_submission(
     run: str,      # folder of a training run
     data: str,     # a store, or a folder with Kaggle's files
     out: str,      # the .csv to write
+    tta: bool = False,  # test-time augmentation: average with the mirrored slice, twice the time
 ):
     "Write Kaggle's Id,Predicted for the test slices."
     from covid_nbdev.etl import Store, is_store, open_competition, split
@@ -230,7 +232,7 @@ def covid_submission(
         slices = [store.images[r] for r in split(store).test]
     else: slices = next((p.images for p in open_competition(data) if p.source == "test_medseg"), [])
     if not len(slices): raise BadInput(f"no test slices in {data}", "test_images_medseg.npy", "take all of Kaggle's files")
-    n = write_submission(out, predict(Predictor(run), slices))
+    n = write_submission(out, predict(Predictor(run, tta=tta), slices))
     print(f"{n} lines for {len(slices)} test slices in {out}")
 
 # %% ../nbs/15_cli.ipynb #d34322ec

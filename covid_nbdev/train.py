@@ -7,12 +7,12 @@ __all__ = ['RELEASES', 'FASTER', 'HISTORY', 'gpu_supported', 'pip_line', 'check_
            'save_model', 'load_model', 'train_epoch', 'valid_epoch', 'epoch_line', 'fit', 'save_config',
            'write_history', 'load_config', 'plot_history']
 
-# %% ../nbs/10_train.ipynb #f636f9f5
+# %% ../nbs/10_train.ipynb #f03f261d
 import json
 import math
 import re
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from io import BytesIO
 from pathlib import Path
 
@@ -20,13 +20,15 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import safetensors.torch
 import torch
+from fastcore.basics import patch
 from safetensors import SafetensorError, safe_open
 from segmentation_models_pytorch.losses import DiceLoss
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
+# %% ../nbs/10_train.ipynb #7a8e011a
 from .adam import Adam
-from .augment import dataloaders
+from .augment import Loaders, dataloaders
 from .etl import Store, split
 from .hu import BadInput, Standardizer
 from .masks import CLASSES
@@ -98,7 +100,7 @@ def loss_function(
     dice = DiceLoss("multiclass")
     return lambda logits, labels: nn.functional.cross_entropy(logits, labels) + dice(logits, labels)
 
-# %% ../nbs/10_train.ipynb #50c9577f
+# %% ../nbs/10_train.ipynb #4ab36445
 @dataclass
 class TrainConfig:
     "Everything that decides a training; saved as config.json in the run's folder."
@@ -115,37 +117,41 @@ class TrainConfig:
     rotate: float = 20                  # augmentation: degrees to either side
     loss: str = "ce"                    # cross-entropy, the deck's; "ce+dice" adds a soft Dice loss
 
-    def check(self,
-        start: bool = True,     # a training starts: look at the weights and try the network, too
-    ) -> "TrainConfig":
-        "Raise `BadInput` for settings that can't work, before anything is written; returns itself."
-        for f in fields(self):
-            kinds = {float: (int, float), type(None): (str, type(None))}.get(type(f.default), type(f.default))
-            if not isinstance(getattr(self, f.name), kinds):
-                raise BadInput(f"{f.name} {getattr(self, f.name)!r}", f"something like {f.default!r}")
-        if self.size < 32 or self.size % 32: raise BadInput(f"size {self.size}", "a multiple of 32, such as 256")
-        for name in ("epochs", "batch_size", "patience"):
-            if getattr(self, name) < 1: raise BadInput(f"{name} {getattr(self, name)}", "1 or more")
-        if self.batch_size < 2 and self.size < 64: raise BadInput("batches of 1 at 32 pixels", "a larger batch or size")
-        if not 0 < self.lr <= 100: raise BadInput(f"a learning rate of {self.lr}", "a number above 0, such as 0.001")
-        if not 0 <= self.seed < 2**63: raise BadInput(f"seed {self.seed}", "a whole number from 0 to 2**63 - 1")
-        if self.workers < 0: raise BadInput(f"workers {self.workers}", "0 or more")
-        if not 0 <= self.rotate <= 180: raise BadInput(f"rotate {self.rotate}", "0 to 180 degrees")
-        loss_function(self.loss)
-        check_encoder(self.encoder)
-        if start: self._try_network()
-        return self
+# %% ../nbs/10_train.ipynb #0a463e7d
+@patch
+def check(self: TrainConfig,
+    start: bool = True,     # a training starts: look at the weights and try the network, too
+) -> TrainConfig:
+    "Raise `BadInput` for settings that can't work, before anything is written; returns itself."
+    for f in fields(self):
+        kinds = {float: (int, float), type(None): (str, type(None))}.get(type(f.default), type(f.default))
+        if not isinstance(getattr(self, f.name), kinds):
+            raise BadInput(f"{f.name} {getattr(self, f.name)!r}", f"something like {f.default!r}")
+    if self.size < 32 or self.size % 32: raise BadInput(f"size {self.size}", "a multiple of 32, such as 256")
+    for name in ("epochs", "batch_size", "patience"):
+        if getattr(self, name) < 1: raise BadInput(f"{name} {getattr(self, name)}", "1 or more")
+    if self.batch_size < 2 and self.size < 64: raise BadInput("batches of 1 at 32 pixels", "a larger batch or size")
+    if not 0 < self.lr <= 100: raise BadInput(f"a learning rate of {self.lr}", "a number above 0, such as 0.001")
+    if not 0 <= self.seed < 2**63: raise BadInput(f"seed {self.seed}", "a whole number from 0 to 2**63 - 1")
+    if self.workers < 0: raise BadInput(f"workers {self.workers}", "0 or more")
+    if not 0 <= self.rotate <= 180: raise BadInput(f"rotate {self.rotate}", "0 to 180 degrees")
+    loss_function(self.loss)
+    check_encoder(self.encoder)
+    if start: self._try_network()
+    return self
 
-    @torch.no_grad()
-    def _try_network(self) -> None:
-        "Build it with its weights and send one empty slice through: some encoders want other sizes."
-        model = build_model(self.encoder, self.weights, self.upsample).eval()
-        try: model(torch.zeros(1, 1, self.size, self.size))
-        except (RuntimeError, ValueError, AssertionError, TypeError) as e:
-            raise BadInput(f"the encoder {self.encoder!r}, which can't take slices of {self.size} ({str(e)[:100]})",
-                           "one that U-Net++ can use", "such as efficientnet-b2") from None
+# %% ../nbs/10_train.ipynb #8d6f2dc7
+@patch
+@torch.no_grad()
+def _try_network(self: TrainConfig) -> None:
+    "Build it with its weights and send one empty slice through: some encoders want other sizes."
+    model = build_model(self.encoder, self.weights, self.upsample).eval()
+    try: model(torch.zeros(1, 1, self.size, self.size))
+    except (RuntimeError, ValueError, AssertionError, TypeError) as e:
+        raise BadInput(f"the encoder {self.encoder!r}, which can't take slices of {self.size} ({str(e)[:100]})",
+                       "one that U-Net++ can use", "such as efficientnet-b2") from None
 
-# %% ../nbs/10_train.ipynb #4e50701e
+# %% ../nbs/10_train.ipynb #a4490763
 # Channels innermost in memory: the same numbers in another order, a tenth to a third faster for these convolutions
 # on 2 CPU cores (0.69 against 0.76 s per step of 8 slices of 128², 3.0 against 4.0 s at 256²).
 FASTER = torch.channels_last
@@ -162,11 +168,13 @@ def save_model(
     valid_loss: float,
 ) -> None:
     "Weights, and in the metadata all that inference needs."
-    about = dict(encoder=config.encoder, upsample=config.upsample, size=config.size, classes=list(CLASSES), in_channels=1,
+    about = dict(encoder=config.encoder, upsample=config.upsample, size=config.size, classes=list(CLASSES),
+                 in_channels=1,
                  standardizer=standardizer.to_dict(), epoch=epoch, valid_loss=valid_loss)
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     _write_bytes(Path(path), safetensors.torch.save(tensors, {"covid_nbdev": json.dumps(about)}))
 
+# %% ../nbs/10_train.ipynb #2a96cea9
 def load_model(
     path,                    # a run's folder, or its best.safetensors
     device="cpu",
@@ -185,12 +193,13 @@ def load_model(
         if about["size"] % 32 or about["size"] < 32: raise ValueError("size")
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as e:
         if isinstance(e, BadInput): raise
-        raise BadInput(f"{file.name}, which can't be read ({type(e).__name__})", "a model saved by covid_train") from None
+        raise BadInput(f"{file.name}, which can't be read ({type(e).__name__})",
+                       "a model saved by covid_train") from None
     return model.to(device, memory_format=FASTER).eval(), about
 
-# %% ../nbs/10_train.ipynb #c15e5ed9
+# %% ../nbs/10_train.ipynb #8c4a8cba
 def train_epoch(model, loader, loss_fn, optimizer, schedule, device, bar=None) -> tuple[float, float, float]:
-    "One pass over the training slices: mean loss, mIoU accumulated on the way, last learning rate. Raises on NaN or inf."
+    "One pass over the training slices: mean loss, mIoU accumulated on the way, last learning rate. NaN or inf raises."
     model.train()
     total, cm = 0., ConfusionMatrix()
     for x, y in loader:
@@ -210,6 +219,7 @@ def train_epoch(model, loader, loss_fn, optimizer, schedule, device, bar=None) -
         if bar is not None: bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False); bar.update()
     return total/len(loader), cm.miou(), lr
 
+# %% ../nbs/10_train.ipynb #5aabc8af
 @torch.no_grad()
 def valid_epoch(model, loader, loss_fn, device) -> tuple[float, float]:
     "Mean loss (of batches, by their slices) and pooled mIoU on the validation slices, at the training size."
@@ -223,7 +233,7 @@ def valid_epoch(model, loader, loss_fn, device) -> tuple[float, float]:
         cm.update(logits.argmax(1), y)
     return total/n, cm.miou()
 
-# %% ../nbs/10_train.ipynb #341b7ea6
+# %% ../nbs/10_train.ipynb #e70f3781
 HISTORY = ["epoch", "train_loss", "valid_loss", "train_miou", "valid_miou", "lr", "seconds"]
 
 def _save_last(path, model, optimizer, schedule, history, best, stale, store_facts):
@@ -234,6 +244,7 @@ def _save_last(path, model, optimizer, schedule, history, best, stale, store_fac
                 "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}, data)
     _write_bytes(path, data.getvalue())
 
+# %% ../nbs/10_train.ipynb #507c7e49
 def _restore(path, model, optimizer, schedule, store_facts):
     "Put back the state of `last.pt`; its history, best validation loss, epochs without a better one."
     try:
@@ -248,21 +259,84 @@ def _restore(path, model, optimizer, schedule, store_facts):
         return state["history"], state["best"], state["stale"]
     except BadInput: raise
     except Exception as e:   # a damaged or foreign file can fail in many ways
-        raise BadInput(f"{path.name}, which can't be read ({type(e).__name__})", "the file that covid_train wrote") from None
+        raise BadInput(f"{path.name}, which can't be read ({type(e).__name__})",
+                       "the file that covid_train wrote") from None
 
 def _remove_litter(run: Path) -> None:
     "Temporary files of this package that a killed process left behind: nothing else."
+    ours = r"\.(config|history|best|last|metrics|curves|overlays|model_card|submission)-\d+\.\w+"
     for p in run.iterdir():
-        if re.fullmatch(r"\.(config|history|best|last|metrics|curves|overlays|model_card|submission)-\d+\.\w+", p.name): p.unlink()
+        if re.fullmatch(ours, p.name): p.unlink()
 
+# %% ../nbs/10_train.ipynb #1b7dec16
 def epoch_line(row: dict, config: TrainConfig) -> str:
     "One line of progress."
-    return (f"epoch {row['epoch']:3}/{config.epochs}  loss {row['train_loss']:.3f} train {row['valid_loss']:.3f} valid  "
+    return (f"epoch {row['epoch']:3}/{config.epochs}  "
+            f"loss {row['train_loss']:.3f} train {row['valid_loss']:.3f} valid  "
             f"mIoU {row['train_miou']:.3f} {row['valid_miou']:.3f}  lr {row['lr']:.1e}  {row['seconds']:.0f} s")
 
 def _print_epoch(row: dict, config: TrainConfig) -> None: print(epoch_line(row, config), flush=True)
 
-# %% ../nbs/10_train.ipynb #16a22ad8
+# %% ../nbs/10_train.ipynb #4fd286db
+@dataclass
+class _Run:
+    "All that a training has in its hands."
+    folder: Path
+    config: TrainConfig
+    device: torch.device
+    loaders: Loaders
+    model: nn.Module
+    loss_fn: object
+    optimizer: torch.optim.Optimizer
+    schedule: OneCycleLR
+    facts: dict                # what must stay the same when it is resumed
+    history: list = field(default_factory=list)
+    best: float = math.inf     # lowest validation loss so far
+    stale: int = 0             # epochs since
+
+# %% ../nbs/10_train.ipynb #febcdb1f
+def _set_up(store: Store, folder: Path, config: TrainConfig, device, going_on: bool) -> _Run:
+    "Seed, loaders, network, optimizer and schedule; with `going_on`, in the state that last.pt kept."
+    torch.manual_seed(config.seed)
+    loaders = dataloaders(store, config.size, config.batch_size, config.seed, config.workers, rotate=config.rotate)
+    model = _start_model(config, going_on).to(device, memory_format=FASTER)
+    optimizer = Adam(model.parameters(), lr=config.lr)
+    schedule = OneCycleLR(optimizer, max_lr=config.lr, total_steps=config.epochs*len(loaders.train))
+    facts = {"slices": len(store), "side": store.size, "train": len(loaders.train.dataset)}
+    run = _Run(folder, config, device, loaders, model, loss_function(config.loss), optimizer, schedule, facts)
+    if going_on:
+        run.history, run.best, run.stale = _restore(folder/"last.pt", model, optimizer, schedule, facts)
+    return run
+
+# %% ../nbs/10_train.ipynb #1dd4a708
+def _one_epoch(run: _Run, progress: bool) -> None:
+    "Train, validate; save the best model if this is it, and all that resuming needs."
+    epoch, start = len(run.history) + 1, time.perf_counter()
+    loader, config = run.loaders.train, run.config
+    loader.dataset.epoch = epoch
+    with progress_bar(total=len(loader), desc=f"epoch {epoch}/{config.epochs}", show=progress) as bar:
+        train_loss, train_miou, lr = train_epoch(run.model, loader, run.loss_fn, run.optimizer, run.schedule,
+                                                 run.device, bar)
+    valid_loss, valid_miou = valid_epoch(run.model, run.loaders.valid, run.loss_fn, run.device)
+    seconds = time.perf_counter() - start
+    run.history.append(dict(zip(HISTORY, (epoch, train_loss, valid_loss, train_miou, valid_miou, lr, seconds))))
+    run.stale = 0 if valid_loss < run.best else run.stale + 1     # NaN is not better
+    if not run.stale:
+        run.best = valid_loss
+        save_model(run.folder/"best.safetensors", run.model, config, run.loaders.standardizer, epoch, valid_loss)
+    _save_last(run.folder/"last.pt", run.model, run.optimizer, run.schedule,
+               run.history, run.best, run.stale, run.facts)
+    write_history(run.history, run.folder)
+
+# %% ../nbs/10_train.ipynb #83130d05
+def _check_learned(run: _Run) -> None:
+    "history.csv as it stands, and an error if no epoch gave a model."
+    write_history(run.history, run.folder)
+    if not math.isfinite(run.best):
+        raise BadInput("no finite validation loss in any epoch", "a model that learns",
+                       "start again with a lower learning rate")
+
+# %% ../nbs/10_train.ipynb #673e57e9
 def fit(
     store: Store,
     run,                                  # the run's folder
@@ -273,46 +347,23 @@ def fit(
     on_epoch=_print_epoch,                # called with (row of the history, config) once an epoch is saved
 ) -> pd.DataFrame:                        # the history, one row per epoch
     "Train; keep the best model and, after each epoch, all that resuming needs."
-    run = Path(run)
-    run.mkdir(parents=True, exist_ok=True)
-    going_on = resume and (run/"last.pt").is_file()     # a run that finished no epoch starts at its first
-    if not resume and (run/"last.pt").exists():
+    (folder := Path(run)).mkdir(parents=True, exist_ok=True)
+    going_on = resume and (folder/"last.pt").is_file()     # a run that finished no epoch starts at its first
+    if not resume and (folder/"last.pt").exists():
         raise BadInput(f"an earlier run in {run}", "a new folder, or resume", "choose another name")
     if not isinstance(device, torch.device): device = check_gpu(device)
-    torch.manual_seed(config.seed)
-    loaders = dataloaders(store, config.size, config.batch_size, config.seed, config.workers, rotate=config.rotate)
-    model = _start_model(config, going_on).to(device, memory_format=FASTER)
-    loss_fn = loss_function(config.loss)
-    optimizer = Adam(model.parameters(), lr=config.lr)
-    schedule = OneCycleLR(optimizer, max_lr=config.lr, total_steps=config.epochs*len(loaders.train))
-    facts = {"slices": len(store), "side": store.size, "train": len(loaders.train.dataset)}
-    history, best, stale = [], math.inf, 0
-    if going_on: history, best, stale = _restore(run/"last.pt", model, optimizer, schedule, facts)
-    _remove_litter(run)
-    save_config(run, config)
-    for epoch in range(len(history) + 1, config.epochs + 1):
-        if stale >= config.patience: break
-        start = time.perf_counter()
-        loaders.train.dataset.epoch = epoch
-        with progress_bar(total=len(loaders.train), desc=f"epoch {epoch}/{config.epochs}", show=progress) as bar:
-            train_loss, train_miou, lr = train_epoch(model, loaders.train, loss_fn, optimizer, schedule, device, bar)
-        valid_loss, valid_miou = valid_epoch(model, loaders.valid, loss_fn, device)
-        seconds = time.perf_counter() - start
-        history.append(dict(zip(HISTORY, (epoch, train_loss, valid_loss, train_miou, valid_miou, lr, seconds))))
-        stale = 0 if valid_loss < best else stale + 1     # NaN is not better
-        if not stale:
-            best = valid_loss
-            save_model(run/"best.safetensors", model, config, loaders.standardizer, epoch, valid_loss)
-        _save_last(run/"last.pt", model, optimizer, schedule, history, best, stale, facts)
-        write_history(history, run)
-        if on_epoch: on_epoch(history[-1], config)
-    write_history(history, run)
-    if not math.isfinite(best):
-        raise BadInput("no finite validation loss in any epoch", "a model that learns", "start again with a lower learning rate")
-    return pd.DataFrame(history, columns=HISTORY)
+    run = _set_up(store, folder, config, device, going_on)
+    _remove_litter(folder)
+    save_config(folder, config)
+    while len(run.history) < config.epochs and run.stale < config.patience:
+        _one_epoch(run, progress)
+        if on_epoch: on_epoch(run.history[-1], config)
+    _check_learned(run)
+    return pd.DataFrame(run.history, columns=HISTORY)
 
+# %% ../nbs/10_train.ipynb #768e983d
 def _start_model(config: TrainConfig, going_on: bool) -> nn.Module:
-    "The network before its first step. A resumed one gets its weights from last.pt: the file it began with may be gone."
+    "The network before its first step. A resumed one gets its weights from last.pt: its first file may be gone."
     if not going_on: return build_model(config.encoder, config.weights, config.upsample)
     model = bare_model(config.encoder, config.upsample)
     if config.weights is None: fresh_batchnorm(model)

@@ -110,6 +110,19 @@ def test_labels_of_covid_predict_give_metrics_json(whole, store, layout, tmp_pat
     assert extent["ground_glass_px"].iloc[-1] == (pred == 0).sum()
 
 
+def test_asked_twice(whole, layout, tmp_path, cli):
+    "--tta averages with the mirrored slice: a mirrored input gives the mirrored labels, and other labels than without."
+    images = np.load(layout/"images_medseg.npy")
+    for name, slices in (("as_it_is", images), ("mirrored", np.ascontiguousarray(images[:, :, ::-1]))):
+        np.save(tmp_path/f"{name}.npy", slices)
+        status, _, err = cli("covid_predict", whole, tmp_path/f"{name}.npy", tmp_path/name, "--tta")
+        assert status == 0, err
+    a, b = (np.load(tmp_path/name/"labels.npy") for name in ("as_it_is", "mirrored"))
+    assert (a == b[:, :, ::-1]).mean() > .999          # ties at float precision may fall either way
+    assert cli("covid_predict", whole, layout/"images_medseg.npy", tmp_path/"once")[0] == 0
+    assert (a != np.load(tmp_path/"once"/"labels.npy")).any()
+
+
 def test_submission(whole, store, layout, tmp_path, cli):
     "From Kaggle's files, from the store, and as the training wrote it: the same bytes; equal to the plain way."
     for data, name in ((layout, "a.csv"), (store.path, "b.csv")):
