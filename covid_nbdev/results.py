@@ -289,22 +289,22 @@ def extent_table(
              "consolidation_percent": percent["consolidation_px"]}
     return pd.concat([table.astype({"slice": object}), pd.DataFrame([total])], ignore_index=True)
 
-# %% ../nbs/12_results.ipynb #4ca85f70
+# %% ../nbs/12_results.ipynb #f5cf08bc
 def _lines(
     first: int,       # Id of the first line
     predicted,        # bool (n,)
 ) -> bytes:           # n lines "Id,Predicted"
     "Lines with Ids of the same length are the rows of a table of characters, made column by column."
-    blocks, last = [], first + len(predicted)
-    while first < last:
-        digits = len(str(first))
+    blocks, start, last = [], first, first + len(predicted)
+    while start < last:
+        digits = len(str(start))
         end = min(last, 10**digits)                       # the Ids with this many digits
-        ids, part = np.arange(first, end), predicted[len(predicted) - (last - first):][:end - first]
+        ids, part = np.arange(start, end), predicted[start - first:end - first]
         text = np.empty((len(ids), digits + 3), np.uint8)
         for column in range(digits): text[:, column] = ord("0") + ids//10**(digits - 1 - column) % 10
         text[:, digits], text[:, digits + 1], text[:, digits + 2] = ord(","), ord("0") + part, ord("\n")
         blocks.append(text.tobytes())
-        first = end
+        start = end
     return b"".join(blocks)
 
 # %% ../nbs/12_results.ipynb #1e815030
@@ -322,7 +322,7 @@ def write_submission(
             n += len(hot)
     return n
 
-# %% ../nbs/12_results.ipynb #41629c4f
+# %% ../nbs/12_results.ipynb #4620752b
 def _number(v) -> str: return "–" if v is None else f"{v:.3f}"
 def _interval(v) -> str: return "–" if v is None else f"{_number(v[0])} to {_number(v[1])}"
 
@@ -341,8 +341,8 @@ def _score_tables(metrics: dict) -> str:
 | mIoU, four classes | {_number(metrics['miou'])} | {_interval(ci95['miou'])} |
 | lesion mIoU of thresholds | {_number(simple['lesion_miou'])} | |
 
-Measured with `best.safetensors` on the validation slices at {metrics['mask_size']} pixels, counts pooled over the set.
-"""
+Measured with `best.safetensors` on the validation slices at {metrics['mask_size']} pixels, \
+counts pooled over the set."""
 
 # %% ../nbs/12_results.ipynb #3e9adcfd
 LIMITS = """## Limits
@@ -354,7 +354,7 @@ LIMITS = """## Limits
 - Computed patients (the phantom) are no evidence of clinical performance.
 """
 
-# %% ../nbs/12_results.ipynb #859b7dde
+# %% ../nbs/12_results.ipynb #c01d8ef3
 def model_card(
     config: dict,        # as in config.json
     metrics: dict,       # as in metrics.json
@@ -369,7 +369,7 @@ def model_card(
 learning rate {config['lr']}, seed {config['seed']}
 - Best epoch: {metrics['epoch']} of at most {config['epochs']}"""
     head = "# Model card\n\n**Not for diagnosis.** A model for teaching and research. It was never tested on patients."
-    return "\n\n".join([head, facts, _score_tables(metrics).rstrip(), LIMITS.format(**metrics)])
+    return "\n\n".join([head, facts, _score_tables(metrics), LIMITS.format(**metrics)])
 
 # %% ../nbs/12_results.ipynb #da97ffef
 def _write_figures(run: Path, store: Store, preds) -> None:

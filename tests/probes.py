@@ -125,7 +125,7 @@ def _damaged(f):
             result = f(*args, **kwargs)
             return result if result is None else spoil(result)
         def idle(*args, **kwargs): return None
-        return [broken, idle]
+        return [broken, idle] if _only_side_effect(f) else [broken]
     return [spoil(f), _idle_class(f)] if isinstance(f, type) else [spoil(f)]
 
 
@@ -145,7 +145,7 @@ def solution(name: str, source: str, exported: list[str], namespace: dict):
     for n in used:
         if isinstance(namespace[n], type) and issubclass(namespace[n], BaseException): continue
         failures = []
-        for damaged in _damaged(namespace[n])[:2 if _only_side_effect(namespace[n]) or isinstance(namespace[n], type) else 1]:
+        for damaged in _damaged(namespace[n]):
             try:
                 with contextlib.redirect_stdout(io.StringIO()): exec(code, {**namespace, n: damaged})
                 failures.append(False)

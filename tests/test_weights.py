@@ -34,7 +34,7 @@ def test_lite2_knows_pictures():
     encoder = color.encoder.eval()
     hu = np.stack([make_slice(seed, 224)[0] for seed in range(8)])
     x = torch.from_numpy((hu.clip(-1350, 150) + 600)/750).float()[:, None].expand(-1, 3, -1, -1)    # mean and std 0.5: -1 to 1
-    found, learned = [], []
+    found = []
     layer = encoder.get_submodule("model.blocks.5.0.bn3")
     layer.register_forward_pre_hook(lambda module, args: found.append(args[0].std((0, 2, 3))))
     with torch.no_grad(): encoder(x)
