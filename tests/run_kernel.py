@@ -40,7 +40,7 @@ def kernel_spec(folder: Path, python: str) -> None:
     "A kernel named kaggle that runs `python`."
     import json
     (folder/"kernels"/"kaggle").mkdir(parents=True)
-    argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    argv = [python, "-m", "ipykernel_launcher", "--log-level=40", "-f", "{connection_file}"]
     (folder/"kernels"/"kaggle"/"kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Kaggle", "language": "python"}))
 
 

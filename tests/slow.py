@@ -1,0 +1,72 @@
+"""What takes too long for every day: other versions of PyTorch, each in an environment made from nothing.
+
+    python tests/slow.py [kaggle] [p100]    both if none is named
+    make test-slow
+
+kaggle: an environment with the versions of Kaggle's image, without our two packages; the kernel's test runs in it.
+p100:   torch 2.7.1, the newest on PyPI that serves a P100; the whole test suite runs in it.
+Each takes 6 GB of disk, in a temporary folder (TMPDIR) that is removed at the end, or in the one that --keep names.
+"""
+import argparse, os, shutil, subprocess, sys, tempfile, time, tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# As reported of Kaggle's image of August 2026; what has no number here is whatever pip picks beside them.
+KAGGLE = ["torch==2.10.0", "torchvision==0.25.0", "albumentations==2.0.8", "ipywidgets==8.1.5", "fastcore<2", "timm", "pydicom",
+          "accelerate", "safetensors", "kaggle", "huggingface-hub", "packaging", "ipykernel"]
+P100 = ["torch==2.7.1", "torchvision==0.22.1"]
+OURS = ("segmentation-models-pytorch",)
+
+
+def requirements() -> list[str]:
+    "What pyproject.toml asks for, less what Kaggle's image lacks."
+    project = tomllib.loads((ROOT/"pyproject.toml").read_text())["project"]
+    return [line for line in project["dependencies"] if not line.startswith(OURS)]
+
+
+def environment(folder: Path, *packages: str) -> Path:
+    "A new environment with these packages; its Python."
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder/"bin"/"python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True, cwd=ROOT)
+    shown = "import torch, torchvision, numpy; print('torch', torch.__version__, 'torchvision', torchvision.__version__, 'numpy', numpy.__version__)"
+    subprocess.run([python, "-c", shown], check=True, cwd=folder)
+    return python
+
+
+def kaggle(folder: Path) -> int:
+    "The kernel's test, its notebook executed by the environment's Python."
+    python = environment(folder, *KAGGLE, *requirements())
+    env = {**os.environ, "COVID_KERNEL_PYTHON": str(python)}
+    return subprocess.run([sys.executable, "-m", "pytest", "tests/test_kernel.py"], cwd=ROOT, env=env).returncode
+
+
+def p100(folder: Path) -> int:
+    "Every test there is."
+    python = environment(folder, "--editable", ".[dev]", *P100)
+    return subprocess.run([python, "-m", "pytest"], cwd=ROOT).returncode
+
+
+def main() -> int:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = {"kaggle": kaggle, "p100": p100}
+    p.add_argument("parts", nargs="*", help="kaggle, p100; both if none is named")
+    p.add_argument("--keep", type=Path, help="make the environments here, and leave them")
+    a = p.parse_args()
+    if odd := set(a.parts) - set(parts): p.error(f"found {', '.join(sorted(odd))}; expected kaggle or p100")
+    base, results = a.keep or Path(tempfile.mkdtemp(prefix="slow-")), {}
+    try:
+        for name in a.parts or parts:
+            start = time.perf_counter()
+            print(f"== {name}: an environment from nothing, then the tests", flush=True)
+            try: status = parts[name](base/name)
+            except subprocess.CalledProcessError as e: status = e.returncode
+            results[name] = f"{'passed' if status == 0 else f'failed, status {status}'}, {time.perf_counter() - start:.0f} s"
+            if not a.keep: shutil.rmtree(base/name, ignore_errors=True)
+    finally:
+        if not a.keep: shutil.rmtree(base, ignore_errors=True)
+    for name, result in results.items(): print(f"{name}: {result}")
+    return int(any("failed" in r for r in results.values()))
+
+
+if __name__ == "__main__": sys.exit(main())
