@@ -14,7 +14,7 @@ import shlex
 import shutil
 import sys
 import time
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 
 from fastcore.script import anno_parser
@@ -95,6 +95,22 @@ def covid_etl(
     _print_report(built)
     print(f"{built} in {store}")
 
+# %% ../nbs/15_cli.ipynb #5caf5cd1
+def _alone_first(first: bool, device, work) -> None:
+    "Let the first of a launcher's processes work while the others wait for it."
+    from accelerate import PartialState
+    if first: work()
+    if "WORLD_SIZE" in os.environ: PartialState(cpu=device.type == "cpu").wait_for_everyone()
+
+def _print_results(run: Path, store, history, config, device) -> None:
+    "Measure a finished training, and show it."
+    from covid_nbdev.results import results_table, write_results
+    from covid_nbdev.train import memory_advice
+    if len(history) < config.epochs: print(f"stopped early: {config.patience} epochs without a better validation loss")
+    with memory_advice(config): metrics = write_results(run, store, device=device)
+    print(results_table(metrics).to_string(na_rep="–"))
+    print(f"results in {run}: metrics.json, curves.png, overlays.png, model_card.md. Not for diagnosis.")
+
 # %% ../nbs/15_cli.ipynb #7095226c
 def _move_aside(run: Path) -> Path:
     "Rename an existing run to the first free name; its new path."
@@ -140,9 +156,6 @@ def _resumed(run: Path, given: dict):
                            "leave it out, or start another run")
     return config.check(start=False)
 
-def _out_of_memory(e: BaseException) -> bool:
-    return isinstance(e, MemoryError) or "out of memory" in str(e).lower() or "DataLoader worker" in str(e)
-
 @command("covid_train runs/store runs/first --epochs 30 --size 256", "Nothing was changed: run it again.")
 def covid_train(
     data: str,                 # a store, or a folder with Kaggle's files
@@ -159,35 +172,35 @@ def covid_train(
     workers: int = None,       # loader processes beside the main one (0)
     rotate: float = None,      # augmentation: degrees to either side; the deck's full circle is 180 (20)
     loss: str = None,          # ce (cross-entropy, the deck's) or ce+dice (ce)
+    class_weights: str = None, # balanced: rare classes count more in the cross-entropy (none)
+    precision: str = None,     # fp32, fp16, bf16, or auto: what the GPU is good at (auto)
+    accumulate: int = None,    # batches whose gradients are added up before a step (1)
+    gpus: int = 1,             # share each batch out over so many; 0: all that can be used
     device: str = "auto",      # auto: a GPU that works, else the CPU; cuda: a GPU or an error; cpu
     resume: bool = False,      # go on with an interrupted run, with its settings
     force: bool = False,       # move an earlier run aside and start anew
 ):
     "Train an EfficientNet / U-Net++, keep the best model, measure it. Not for diagnosis. Defaults in parentheses."
-    given = {k: v for k, v in locals().items() if k not in ("data", "run", "device", "resume", "force") and v is not None}
+    here = "data", "run", "device", "gpus", "resume", "force"
+    given = {k: v for k, v in locals().items() if k not in ("here", *here) and v is not None}
     if given.get("weights") == "none": given["weights"] = None
     data, run = Path(data), Path(run)
-    _check_run_folder(run, resume, force)
+    first = int(os.environ.get("RANK", 0)) == 0      # accelerate launch starts this command once for each GPU
+    if first: _check_run_folder(run, resume, force)
     from covid_nbdev.etl import Store
-    from covid_nbdev.results import results_table, write_results
-    from covid_nbdev.train import TrainConfig, check_gpu, fit
-    device = check_gpu(device)
+    from covid_nbdev.train import TrainConfig, check_gpu, fit, fit_parallel
+    device = check_gpu(device, print if first else lambda line: None)
     config = _resumed(run, given) if resume else TrainConfig(**given).check()
-    if not resume: _start_run(data, run, config, force)
+    if not resume: _alone_first(first, device, lambda: _start_run(data, run, config, force))
+    store = Store(run/"store" if (run/"store").is_dir() else data)
+    train = fit if gpus == 1 else partial(fit_parallel, processes=gpus or None)
     try:
-        store = Store(run/"store" if (run/"store").is_dir() else data)
-        history = fit(store, run, config, resume=True, device=device)
-        if len(history) < config.epochs: print(f"stopped early: {config.patience} epochs without a better validation loss")
-        metrics = write_results(run, store, device=device)
+        history = train(store, run, config, resume=True, device=device)
+        if first: _print_results(run, store, history, config, device)
     except KeyboardInterrupt:
         go_on = f"covid_train {shlex.quote(str(data))} {shlex.quote(str(run))} --resume"
         raise KeyboardInterrupt(f"Go on with: {go_on}") from None
-    except (RuntimeError, MemoryError) as e:
-        if not _out_of_memory(e): raise
-        raise BadInput(f"too little memory for batches of {config.batch_size} at {config.size} pixels", "enough memory",
-                       "start again with a smaller --batch_size or --size") from None
-    print(results_table(metrics).to_string(na_rep="–"))
-    print(f"results in {run}: metrics.json, curves.png, overlays.png, model_card.md. Not for diagnosis.")
+
 
 # %% ../nbs/15_cli.ipynb #68b6176a
 @command("covid_predict runs/first slices.npy runs/predicted", "Nothing was written.")

@@ -55,6 +55,7 @@ class BadInput(ValueError):
     ):
         line = f"found {found}; expected {expected}" + (f"; {do}" if do else "")
         super().__init__(" ".join(line.split()))
+        self.parts = found, expected, do     # to say it again elsewhere
 
 # %% ../nbs/01_hu.ipynb #9b8c4589
 def check_hu(

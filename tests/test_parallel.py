@@ -1,0 +1,187 @@
+"""Several processes, small batches added up, and 16 bits: the same training as one process with whole batches in 32."""
+import json, os, signal, subprocess, sys, time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import covid_nbdev.train as t
+from covid_nbdev.etl import Store, build_store, split
+from covid_nbdev.hu import BadInput
+from covid_nbdev.phantom import write_phantom_dataset
+from covid_nbdev.train import TrainConfig, fit, fit_parallel
+
+BIN = Path(sys.executable).parent
+B0 = dict(size=64, encoder="efficientnet-b0", precision="fp32", patience=9)
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+# Trains with batch normalization in eval mode and no dropped connections, so that it does not matter how a batch is cut;
+# in 64 bits, so that it does not matter in which order numbers are added up (Adam makes much of a tiny gradient's sign).
+# Prints what validation counted in each epoch: slices, and pixels.
+FROZEN = """
+import json, sys
+import torch
+import covid_nbdev.train as t
+from covid_nbdev.etl import Store
+seen, build, summed = [], t.build_model, t._summed
+
+def frozen(*args):
+    model = build(*args)
+    model.encoder._drop_connect_rate = 0.
+    for m in model.modules():
+        if isinstance(m, torch.nn.BatchNorm2d): m.train = lambda mode=True, m=m: torch.nn.Module.train(m, False)
+    model.register_forward_pre_hook(lambda m, inputs: (inputs[0].double(),))
+    return model.double()
+
+def recorded(accelerator, *values):
+    out = summed(accelerator, *values)
+    if len(values) == 3: seen.append([int(out[1]), int(out[2].sum())])
+    return out
+
+t.build_model, t._summed = frozen, recorded
+store, run, config = sys.argv[1:]
+t.fit(Store(store), run, t.TrainConfig(**json.loads(config)), device="cpu", progress=False, on_epoch=None)
+print("counted", json.dumps(seen), flush=True)
+if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    "A store whose validation slices don't fill the last batch of four."
+    tmp = tmp_path_factory.mktemp("odd")
+    write_phantom_dataset(tmp/"raw", n_radiopaedia=8, n_medseg=21, n_test=1, size=64, seed=4)
+    store = build_store(tmp/"raw", tmp/"store", progress=False)
+    assert len(split(store).valid) % 4 == 1
+    return store
+
+
+def train_frozen(store, run, processes, batch_size, accumulate):
+    script = run.with_suffix(".py")
+    script.write_text(FROZEN)
+    config = json.dumps(asdict(TrainConfig(epochs=2, batch_size=batch_size, accumulate=accumulate, lr=1e-3, **B0)))
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
+    r = subprocess.run([sys.executable, *launcher, script, store.path, run, config], env=ONE_THREAD, capture_output=True, text=True)
+    assert r.returncode == 0, r.stderr[-3000:]
+    counted = [json.loads(line.split("counted ")[1]) for line in r.stdout.splitlines() if line.startswith("counted")]
+    return pd.read_csv(run/"history.csv"), counted
+
+
+def test_two_processes_and_accumulation_equal_one(odd, tmp_path):
+    "Equal losses, mIoU and learning rates; every validation slice and pixel counted once, by each process's own word."
+    one, counted = train_frozen(odd, tmp_path/"one", 1, 8, 1)
+    n = len(split(odd).valid)
+    assert counted == [[[n, n*64*64]]*2]
+    assert one["train_loss"].iloc[1] < one["train_loss"].iloc[0] - .01, "it must learn, or equality says nothing"
+    two, counted = train_frozen(odd, tmp_path/"two", 2, 8, 1)
+    assert counted == [[[n, n*64*64]]*2]*2
+    added, _ = train_frozen(odd, tmp_path/"added", 1, 4, 2)
+    for other in (two, added):
+        for column in one.columns.drop("seconds"): np.testing.assert_allclose(other[column], one[column], rtol=0, atol=1e-9)
+
+
+def test_fit_parallel(odd, tmp_path, capfd):
+    "What the processes do is seen here as if `fit` ran; a training that stopped goes on; both models are one."
+    rows, config = [], TrainConfig(epochs=3, batch_size=8, **B0)
+    stopped = fit_parallel(odd, tmp_path/"run", config, processes=2, device="cpu", deadline_s=.1, on_epoch=lambda row, c: rows.append(row))
+    assert len(stopped) == len(rows) == 1
+    state = torch.load(tmp_path/"run"/"last.pt", weights_only=True)
+    assert len(state["random"]) == 2 and not torch.equal(*[s[0] for s in state["random"]])
+    whole = fit_parallel(odd, tmp_path/"run", config, processes=2, device="cpu", resume=True, on_epoch=None)
+    assert whole["epoch"].tolist() == [1, 2, 3] and whole.iloc[0].to_dict() == rows[0]
+    pd.testing.assert_frame_equal(whole, pd.read_csv(tmp_path/"run"/"history.csv", float_precision="round_trip"), check_exact=True)
+    assert capfd.readouterr().err == ""
+
+
+def test_problems_come_through(odd, tmp_path, monkeypatch):
+    "What a user can mend is the same one line; anything else says what the process said. No process is left behind."
+    with pytest.raises(BadInput, match="batches of 7 for 2 GPUs"):
+        fit_parallel(odd, tmp_path/"a", TrainConfig(epochs=1, batch_size=7, **B0), processes=2, device="cpu")
+    monkeypatch.setattr(t, "_launch_line", lambda task, n: [sys.executable, "-c", "import sys; sys.exit('broken pipe organ')"])
+    with pytest.raises(RuntimeError, match="broken pipe organ"):
+        fit_parallel(odd, tmp_path/"b", TrainConfig(epochs=1, **B0), processes=2, device="cpu")
+    monkeypatch.setattr(t, "gpu_verdicts", lambda: ["", ""])
+    monkeypatch.setattr(t, "check_gpu", lambda want: torch.device("cuda", 0))
+    with pytest.raises(BadInput, match="3 processes and 2 GPUs"):
+        fit_parallel(odd, tmp_path/"c", TrainConfig(epochs=1, **B0), processes=3)
+
+
+def test_gpus_are_numbered_as_the_user_sees_them(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
+    assert t._launch_environment([0, 2], 2)["CUDA_VISIBLE_DEVICES"] == "4,7"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert t._launch_environment([1], 1)["CUDA_VISIBLE_DEVICES"] == "1"
+    assert "CUDA_VISIBLE_DEVICES" not in t._launch_environment([], 2)
+
+
+def test_covid_train_under_a_launcher(odd, tmp_path):
+    "As `accelerate launch` starts it: the command once per process; one run, one table of results, the whole set of files."
+    run = tmp_path/"run"
+    small = ["--epochs", "1", "--size", "64", "--batch_size", "8", "--encoder", "efficientnet-b0", "--device", "cpu"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    r = subprocess.run([*launcher, BIN/"covid_train", odd.path, run, *small], env=ONE_THREAD, capture_output=True, text=True)
+    assert r.returncode == 0, r.stderr[-3000:]
+    assert r.stdout.count("epoch   1/1") == r.stdout.count("metrics.json") == 1
+    assert {"best.safetensors", "last.pt", "metrics.json", "submission.csv"} <= {p.name for p in run.iterdir()}
+
+
+def test_half_precision_on_the_cpu(odd, tmp_path):
+    "bf16: other losses than fp32, close to them; weights are kept in 32 bits; resumed exactly, with accumulation."
+    settings = dict(epochs=2, batch_size=4, accumulate=2, lr=1e-3, **(B0 | {"precision": "bf16"}))
+    config, losses = TrainConfig(**settings), {}
+    whole = fit(odd, tmp_path/"bf16", config, device="cpu", progress=False, on_epoch=None)
+    exact = fit(odd, tmp_path/"fp32", TrainConfig(**(settings | {"precision": "fp32"})), device="cpu", progress=False, on_epoch=None)
+    difference = (whole["train_loss"] - exact["train_loss"]).abs()
+    assert (difference > 0).all() and (difference < .05).all()
+    weights = [torch.load(tmp_path/name/"last.pt", weights_only=True)["model"] for name in ("bf16", "fp32")]
+    assert all(v.dtype != torch.bfloat16 for w in weights for v in w.values())
+    def stop(row, c): raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): fit(odd, tmp_path/"cut", config, device="cpu", progress=False, on_epoch=stop)
+    fit(odd, tmp_path/"cut", config, resume=True, device="cpu", progress=False, on_epoch=None)
+    again = torch.load(tmp_path/"cut"/"last.pt", weights_only=True)["model"]
+    assert all(torch.equal(again[k], v) for k, v in weights[0].items())
+    with pytest.raises(BadInput, match="fp16 without a GPU"):
+        fit(odd, tmp_path/"fp16", TrainConfig(**(settings | {"precision": "fp16"})), device="cpu")
+
+
+def test_class_weights_reach_the_loss(odd, tmp_path):
+    "Balanced weights: the loss on the same untrained network is that of hand-made weights."
+    pixels = np.bincount(np.concatenate([odd.labels[r].ravel() for r in split(odd).train]), minlength=4)
+    loss = t._loss_of(TrainConfig(class_weights="balanced"), odd, "cpu")
+    by_hand = torch.nn.CrossEntropyLoss(torch.tensor(pixels.sum()/(4*pixels)).float())
+    logits, labels = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(128).reshape(2, 8, 8) % 4
+    assert torch.equal(loss(logits, labels), by_hand(logits, labels)) and loss(logits, labels) != torch.nn.functional.cross_entropy(logits, labels)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")], ids=str)
+def test_out_of_memory_says_what_to_try(odd, tmp_path, monkeypatch, error):
+    def full(*args): raise error
+    monkeypatch.setattr(t, "train_epoch", full)
+    with pytest.raises(BadInput, match="--batch_size 4 --accumulate 4"):
+        fit(odd, tmp_path/"a", TrainConfig(batch_size=8, accumulate=2, **B0), device="cpu")
+    with pytest.raises(BadInput, match="smaller --size"):
+        fit(odd, tmp_path/"b", TrainConfig(batch_size=1, **B0), device="cpu")
+    def other(*args): raise RuntimeError("something else")
+    monkeypatch.setattr(t, "train_epoch", other)
+    with pytest.raises(RuntimeError, match="something else"): fit(odd, tmp_path/"c", TrainConfig(**B0), device="cpu")
+
+
+def test_interrupted_parent_leaves_no_process(odd, tmp_path):
+    "Ctrl-C in the parent (a notebook's stop button): its processes end, what was saved can be gone on with."
+    code = ("import sys; from covid_nbdev.etl import Store; from covid_nbdev.train import *\n"
+            "fit_parallel(Store(sys.argv[1]), sys.argv[2], TrainConfig(epochs=500, patience=500, batch_size=8, size=64, "
+            "encoder='efficientnet-b0'), processes=2, device='cpu')")
+    p = subprocess.Popen([sys.executable, "-c", code, odd.path, tmp_path/"run"], env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path/"run"/"last.pt").is_file():
+        assert p.poll() is None, p.communicate()[1]
+        time.sleep(.1)
+    p.send_signal(signal.SIGINT)
+    _, err = p.communicate(timeout=60)
+    assert "KeyboardInterrupt" in err
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert "_train_as_told" not in left
+    torch.load(tmp_path/"run"/"last.pt", weights_only=True)
