@@ -251,10 +251,10 @@ def covid_submission(
 # %% ../nbs/15_cli.ipynb #00ff6e22
 def _upload_lines(folder: Path, about: dict) -> list[str]:
     "What is still to be done by hand, in order."
+    from covid_nbdev.kaggle import OWNER
     lines = []
-    if about["id"].startswith("USERNAME/"):
-        lines.append(f"no Kaggle user name is known: replace USERNAME in {folder/'kernel-metadata.json'}, or give --user")
-    if about["dataset_sources"]: lines.append(f"upload the weights first, once: kaggle datasets create -p {folder/'weights'}")
+    if OWNER in about["id"]:
+        lines.append(f"no Kaggle user name is known: --push puts in your account's in place of {OWNER}, or give --user")
     return lines + [f"upload and run it: covid_kernel {shlex.quote(str(folder))} --push"]
 
 def _new_kernel(dest: Path, force: bool, given: dict) -> dict:
@@ -283,13 +283,13 @@ def covid_kernel(
     encoder: str = None,                 # as for covid_train (efficientnet-b2)
     epochs: int = None,                  # at most (40)
     size: int = None,                    # side of the network's input, a multiple of 32 (512)
-    batch_size: int = None,              # slices per step (8)
+    batch_size: int = None,              # slices per step, over all GPUs (16)
     hours: float = None,                 # the session's limit (12)
     push: bool = False,                  # upload and run it
     force: bool = False,                 # move an earlier folder aside
 ):
     "Write a Kaggle kernel that trains and submits with the internet off. Defaults in parentheses."
-    given = {k: v for k, v in locals().items() if k not in ("dest", "push", "force") and v not in (None, False)}
+    given = {k: v for k, v in locals().items() if k not in ("dest", "push", "force") and v is not None and v is not False}
     dest = Path(dest)
     there = _taken(dest) and (dest/"kernel-metadata.json").is_file() and not force
     if there and not (push and given == {"accelerator": "NvidiaTeslaT4"}):

@@ -64,8 +64,8 @@ def first(execute, layout, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def second(execute, layout, first, tmp_path_factory):
-    "The next version, with the first one's output attached and all the time it wants."
-    folder = kaggle.build_kernel(tmp_path_factory.mktemp("kernel")/"K", user="ana", go_on=True, **SMALL)
+    "The next version, with the first one's output attached and all the time it wants; two processes, as on two GPUs."
+    folder = kaggle.build_kernel(tmp_path_factory.mktemp("kernel")/"K", user="ana", go_on=True, processes=2, **SMALL)
     return execute(folder, {"covid-segmentation": layout, "covid-lesions-in-chest-ct": first[1]})
 
 
@@ -139,7 +139,7 @@ def test_command(tmp_path, cli, monkeypatch):
     status, out, err = cli("covid_kernel", tmp_path/"K", "--epochs", 3, "--hours", 9)
     assert status == 0, err
     about = json.loads((tmp_path/"K"/"kernel-metadata.json").read_text())
-    assert about["id"].startswith("USERNAME/") and "USERNAME" in out and "--user" in out
+    assert about["id"].startswith(f"{kaggle.OWNER}/") and kaggle.OWNER in out and "--user" in out
     source = (tmp_path/"K"/about["code_file"]).read_text()
     assert "EPOCHS = 3 " in source and "HOURS = 9.0" in source and len(source) < kaggle.LARGEST_BYTES
     status, _, err = cli("covid_kernel", tmp_path/"K")
