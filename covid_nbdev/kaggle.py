@@ -226,6 +226,7 @@ def _lite_weights(path: Path) -> None:
     _load_lite2(model, file)
     save_file({k: v.contiguous() for k, v in model.encoder.state_dict().items()}, path)
 
+# %% ../nbs/13_kaggle.ipynb #924812e1
 def _write_dataset(folder: Path, owner: str, title: str, weights, encoder: str) -> tuple[str, str]:
     "A data set with one file of weights, tried on the network; its id and the file's name."
     from covid_nbdev.model import build_model
