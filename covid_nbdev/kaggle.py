@@ -253,6 +253,7 @@ def read_kernel(
         raise BadInput(f"no readable kernel-metadata.json in {Path(folder).name}", "the folder of a kernel",
                        "make one: covid_kernel DEST") from None
 
+# %% ../nbs/13_kaggle.ipynb #050c75c7
 def build_kernel(
     dest,                                # new folder
     user: str | None = None,             # Kaggle user name; the client's if None
