@@ -228,7 +228,7 @@ def _lite_weights(path: Path) -> None:
 
 # %% ../nbs/13_kaggle.ipynb #924812e1
 def _write_dataset(folder: Path, owner: str, title: str, weights, encoder: str) -> tuple[str, str]:
-    "A data set with one file of weights, tried on the network; its id and the file's name."
+    "A data set with one file of weights (None: lite2's), tried on the network; its id and the file's name."
     from covid_nbdev.model import build_model
     folder.mkdir()
     file = folder/(LITE_FILE if weights is None else Path(weights).name)
@@ -266,14 +266,13 @@ def build_kernel(
 ) -> Path:
     "A folder for `kaggle kernels push`: metadata, one notebook that brings its packages along, weights if asked."
     check_accelerator(accelerator)
-    if weights and lite: raise BadInput("weights and lite", "one of them")
     if not 5 <= len(slug(title)) <= 42: raise BadInput(f"the title {title!r}", "5 to 42 letters")
+    if weights and lite: raise BadInput("weights and lite", "one of them")
     if lite: settings["encoder"] = "lite2"
     owner, nb, dataset = user or configured_user() or OWNER, _kernel_template(), None
+    encoder = settings.get("encoder", "efficientnet-b2")
     with atomic_folder(dest) as tmp:
-        if weights or lite:
-            dataset, settings["weights"] = _write_dataset(tmp/"weights", owner, title, weights,
-                                                          settings.get("encoder", "efficientnet-b2"))
+        if weights or lite: dataset, settings["weights"] = _write_dataset(tmp/"weights", owner, title, weights, encoder)
         _fill(nb, settings)
         about = _kernel_metadata(owner, title, accelerator, dataset, go_on)
         (tmp/about["code_file"]).write_text(json.dumps(nb, indent=1, ensure_ascii=False), encoding="utf-8")
