@@ -111,6 +111,14 @@ def _quiet_client(
     for line in said.getvalue().splitlines():
         if line.strip(): say(line.strip())
 
+# %% ../nbs/13_kaggle.ipynb #80c067c9
+def _check_environment() -> None:
+    "KAGGLE_API_ENVIRONMENT names a server that the client knows, or is not set."
+    from kagglesdk.kaggle_env import get_env
+    try: get_env()
+    except Exception: raise BadInput(f"KAGGLE_API_ENVIRONMENT={os.environ['KAGGLE_API_ENVIRONMENT']}", "PROD",
+                                     "take it out of the environment") from None
+
 def _no_credentials() -> BadInput:
     "The error when the client finds nothing to sign in with."
     from kagglesdk import get_access_token_from_env
@@ -121,23 +129,27 @@ def _no_credentials() -> BadInput:
 # %% ../nbs/13_kaggle.ipynb #3b4a826c
 def kaggle_client():   # kaggle.KaggleApi, signed in
     "Kaggle's own client, imported quietly, or one line that says where to get credentials."
-    with _quiet_client():
-        from kaggle.api.kaggle_api_extended import KaggleApi
-        from kagglesdk import KaggleClient
-
-        class Api(KaggleApi):
-            def build_kaggle_client(self):   # the original insists on kaggle.com; env=None heeds KAGGLE_API_ENVIRONMENT
-                user, key, token = map(self.config_values.get, ("username", "key", "token"))
-                return KaggleClient(env=None, username=user, password=key, api_token=token,
-                                    response_processor=self.get_response_processor())
-
-            def with_retry(self, func, **_): return func   # ten tries can take minutes; we say at once what is wrong
-
-        api = Api()
-        try:
-            with kaggle_errors("signing in"): api.authenticate()
+    _check_environment()
+    with _quiet_client(), kaggle_errors("signing in"):
+        try:                             # older clients exit on import, newer ones when they are asked to sign in
+            api = _api_class()()
+            api.authenticate()
         except SystemExit: raise _no_credentials() from None
     return api
+
+def _api_class():
+    "The client's class, with two habits changed."
+    from kaggle.api.kaggle_api_extended import KaggleApi
+    from kagglesdk import KaggleClient
+
+    class Api(KaggleApi):
+        def build_kaggle_client(self):   # the original insists on kaggle.com; env=None heeds KAGGLE_API_ENVIRONMENT
+            user, key, token = map(self.config_values.get, ("username", "key", "token"))
+            return KaggleClient(env=None, username=user, password=key, api_token=token,
+                                response_processor=self.get_response_processor())
+
+        def with_retry(self, func, **_): return func   # ten tries can take minutes; we say at once what is wrong
+    return Api
 
 # %% ../nbs/13_kaggle.ipynb #99cbccd9
 def _member_problem(info: zipfile.ZipInfo) -> str:
@@ -147,8 +159,9 @@ def _member_problem(info: zipfile.ZipInfo) -> str:
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR): return "a link or a device"
     odd = re.search(r'[\\:*?"<>|\x00-\x1f]', info.filename)
     if odd or set(parts) & {"", ".", ".."}: return "a path that leads elsewhere"
-    if len(info.filename) > 200: return "a name that is too long"
+    if len(info.filename.encode()) > 200: return "a name that is too long"
     if info.flag_bits & 1: return "encrypted"
+    if info.header_offset < 0: return "a place before the archive's start"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED): return "packed in an unusual way"
     return ""
 
@@ -160,7 +173,7 @@ def check_archive(
 ) -> int:                      # bytes when unpacked, as the archive declares
     "Raise `BadInput` for an archive that should not be unpacked."
     name, infos, seen = Path(archive.filename or "archive").name, archive.infolist(), set()
-    files = {i.filename.casefold() for i in infos if not i.is_dir()}
+    files = {i.filename.casefold() for i in infos if not i.filename.endswith("/")}
     for info in infos:
         path = info.filename.casefold().rstrip("/")
         twice = path in seen or any(str(folder) in files for folder in PurePosixPath(path).parents)
@@ -191,7 +204,8 @@ def unzip(
 ) -> None:
     "Unpack an archive that may be hostile. Its table of contents is checked first; no byte beyond it is written."
     path, dest = Path(path), Path(dest)
-    damaged = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError)
+    damaged = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError,
+               LookupError)      # zipfile meets changed bytes with any of them
     try:
         with zipfile.ZipFile(path) as archive:
             size, free = check_archive(archive, most_bytes), shutil.disk_usage(dest).free
@@ -212,6 +226,10 @@ def _listed_bytes(api, competition: str) -> int:
         total += sum(f.total_bytes for f in answer.files)
         page = answer.next_page_token
         if not page: return total
+
+def _no_bar() -> bool:
+    "Nobody sees a progress bar of the client."
+    return not sys.stderr.isatty() or bool(os.environ.get("TQDM_DISABLE"))
 
 def _saved_bytes(part: Path) -> int:
     "What an earlier download left."
@@ -235,26 +253,25 @@ def _fetch(
             if needed > free: raise disk_full(part.parent, needed, free)
             part.mkdir(exist_ok=True)
             archive = part/f"{competition}.zip"
-            if api.download_needed(answer, str(archive)):
-                silent = not sys.stderr.isatty() or bool(os.environ.get("TQDM_DISABLE"))
-                api.download_file(answer, str(archive), client.http_client(), quiet=silent, resume=True, max_retries=2)
+            with redirect_stdout(io.StringIO()):    # the bar, on stderr, is enough
+                api.download_file(answer, str(archive), client.http_client(), quiet=_no_bar(), resume=True,
+                                  chunk_size=1 << 16, max_retries=2)   # what a break loses; how often it tries
     return archive
 
 # %% ../nbs/13_kaggle.ipynb #bdc84fcb
 @contextmanager
 def _resumable(part: Path):
-    "Keep what a download brought if it breaks off, and say how to go on; delete what is damaged or of no use."
+    "Keep what a download brought if it breaks off, and say how to go on; delete what is of no use."
     import requests
-    again = "run the same command again: it goes on where it broke off"
+    marked = lambda: part.is_dir() and any(part.glob("*.kaggle-partial"))   # the client's note: whose part it is
+    again = lambda: "run the same command again" + (": it goes on where it broke off" if marked() else "")
     try: yield
-    except KeyboardInterrupt: raise KeyboardInterrupt(again[0].upper() + again[1:]) from None
+    except KeyboardInterrupt: raise KeyboardInterrupt(again().capitalize()) from None
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
         if not (saved := _saved_bytes(part)): raise
-        raise BadInput(f"a connection that broke after {saved/1e6:,.1f} MB", "the whole archive", again) from None
-    except (BadInput, requests.HTTPError, ValueError):
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    else: shutil.rmtree(part, ignore_errors=True)
+        raise BadInput(f"a connection that broke after {saved/1e6:,.1f} MB", "the whole archive", again()) from None
+    finally:
+        if not marked(): shutil.rmtree(part, ignore_errors=True)
 
 # %% ../nbs/13_kaggle.ipynb #d35d896b
 def download_competition(
@@ -291,7 +308,7 @@ def submit(
     csv, api, lines = _check_submission(csv), kaggle_client(), []
     forbidden = _RULES.format(competition)
     with kaggle_errors(f"a submission to {competition}", forbidden), _quiet_client(lines.append):
-        answer = api.competition_submit(str(csv), message, competition, quiet=True).message
+        answer = api.competition_submit(str(csv), message, competition, quiet=_no_bar()).message
     if answer == api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
         raise BadInput(f"an upload of {csv.name} that broke off ({_one_line(' '.join(lines) or 'refused')})",
                        "the whole file to arrive", "run it again")
@@ -347,8 +364,9 @@ def push_dataset(
     _sign(meta, api.config_values[api.CONFIG_NAME_USER])
     dataset = _metadata(meta)["id"]
     with kaggle_errors(f"the dataset {dataset}"), _quiet_client():
-        if _dataset_status(api, dataset): answer = api.dataset_create_version(str(folder), "covid_nbdev", quiet=True)
-        else: answer = api.dataset_create_new(str(folder), quiet=True)
+        there, quiet = _dataset_status(api, dataset), _no_bar()
+        if there: answer = api.dataset_create_version(str(folder), "covid_nbdev", quiet=quiet)
+        else: answer = api.dataset_create_new(str(folder), quiet=quiet)
     if answer.error or (answer.status or "").lower() != "ok":
         raise BadInput(f"Kaggle's answer to the dataset {dataset}: {_one_line(answer.error or answer.status)}", "ok")
     say(f"dataset: {WEB}/datasets/{dataset}")
@@ -361,7 +379,7 @@ def push_kernel(
     say=print,    # gets a line on what is done
 ) -> str:         # the kernel's address
     "Push a kernel: Kaggle runs it. Datasets in its folder that it names as sources go first."
-    folder, api = Path(folder), None
+    folder = Path(folder)
     meta = folder/"kernel-metadata.json"
     _metadata(meta, "id", "code_file")
     api = kaggle_client()
