@@ -84,14 +84,28 @@ def _print_report(store) -> None:
         if not source.startswith("test"):
             print(f"{r['unlabeled_px']} pixels unlabeled, {r['several_labels_px']} with several labels")
 
+# %% ../nbs/15_cli.ipynb #4d5b66a1
+def _fetched(src: str, store: str) -> Path:
+    "The folder with Kaggle's files: `src` or one in it, downloaded if it has none."
+    from covid_nbdev.etl import find_competition_data
+    if _taken(Path(store)): raise BadInput(f"{store}, which is not empty", "a new folder for the store")
+    found = find_competition_data(src)
+    if found: print(f"Kaggle's files are in {found} already: nothing to download")
+    else:
+        from covid_nbdev.kaggle import download_competition
+        found = download_competition(src)
+        print(f"Kaggle's files are in {found}")
+    return found
+
 @command("covid_etl /kaggle/input/covid-segmentation runs/store", "Nothing was written.")
 def covid_etl(
     src: str,     # folder with Kaggle's files
     store: str,   # new folder for the store
+    download: bool = False,   # fetch the files into SRC first, with Kaggle's client, unless they are there
 ):
     "Check Kaggle's files and fold them into a compact store."
     from covid_nbdev.etl import build_store
-    built = build_store(src, store)
+    built = build_store(_fetched(src, store) if download else src, store)
     _print_report(built)
     print(f"{built} in {store}")
 
@@ -230,23 +244,36 @@ def covid_predict(
     print(f"{len(slices)} slices in {out}: {whole['ground_glass_percent']:.1f} % of the lung ground glass, "
           f"{whole['consolidation_percent']:.1f} % consolidation. Not for diagnosis.")
 
+# %% ../nbs/15_cli.ipynb #48be9d4d
+def _test_slices(data: str) -> list:
+    "The test slices of a store or of Kaggle's files, in HU."
+    from covid_nbdev.etl import Store, is_store, open_competition, split
+    if is_store(data):
+        store = Store(data)
+        slices = [store.images[r] for r in split(store).test]
+    else: slices = next((p.images for p in open_competition(data) if p.source == "test_medseg"), [])
+    if not len(slices): raise BadInput(f"no test slices in {data}", "test_images_medseg.npy", "take all of Kaggle's files")
+    return slices
+
+# %% ../nbs/15_cli.ipynb #201737a5
 @command("covid_submission runs/first /kaggle/input/covid-segmentation submission.csv", "Nothing was written.")
 def covid_submission(
     run: str,      # folder of a training run
     data: str,     # a store, or a folder with Kaggle's files
     out: str,      # the .csv to write
     tta: bool = False,  # test-time augmentation: average with the mirrored slice, twice the time
+    submit: bool = False,  # submit it to the competition as well, with Kaggle's client
+    message: str = "",     # with --submit: a note that Kaggle shows beside the score (the run's name)
 ):
     "Write Kaggle's Id,Predicted for the test slices."
-    from covid_nbdev.etl import Store, is_store, open_competition, split
+    if message and not submit: raise BadInput("--message without --submit", "both", "add --submit")
+    from covid_nbdev.kaggle import kaggle_client, submit as submit_file
+    if submit: kaggle_client()       # no credentials? Say so before minutes of work
+    slices = _test_slices(data)
     from covid_nbdev.results import Predictor, predict, write_submission
-    if is_store(data):
-        store = Store(data)
-        slices = [store.images[r] for r in split(store).test]
-    else: slices = next((p.images for p in open_competition(data) if p.source == "test_medseg"), [])
-    if not len(slices): raise BadInput(f"no test slices in {data}", "test_images_medseg.npy", "take all of Kaggle's files")
     n = write_submission(out, predict(Predictor(run, tta=tta), slices))
     print(f"{n} lines for {len(slices)} test slices in {out}")
+    if submit: print(submit_file(out, message or f"covid_nbdev {Path(run).resolve().name}"))
 
 # %% ../nbs/15_cli.ipynb #00ff6e22
 def _upload_lines(folder: Path, about: dict) -> list[str]:

@@ -552,8 +552,9 @@ def _train_as_told() -> None:
     told = json.loads(Path(sys.argv[1]).read_text())
     device = torch.device("cpu") if told["cpu"] else torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     try:
-        fit(Store(told["store"]), told["run"], TrainConfig(**told["config"]), told["resume"], device,
-            on_epoch=_report_epoch, deadline_s=told["deadline_s"], bar_of=_ReportingBar)
+        history = fit(Store(told["store"]), told["run"], TrainConfig(**told["config"]), told["resume"], device,
+                      on_epoch=_report_epoch, deadline_s=told["deadline_s"], bar_of=_ReportingBar)
+        if os.environ["RANK"] == "0": print(json.dumps({"history": history.to_dict("records")}), flush=True)
     except BadInput as e:
         print(json.dumps({"problem": e.parts}), flush=True)
         os._exit(2)         # at once: the other processes may be waiting for this one
@@ -588,6 +589,7 @@ class _Follower:
         try: kind, said = next(iter(json.loads(line).items()))
         except (ValueError, AttributeError, StopIteration): return      # not ours
         if kind == "problem": self.problem = self.problem or said
+        if kind == "history": self.history = said
         if kind == "bar":
             total, desc, n, shown = said
             if self.bar is None: self.bar = progress_bar(total=total, desc=desc, show=self.progress)
@@ -643,22 +645,25 @@ def fit_parallel(
             "resume": resume, "cpu": not gpus, "deadline_s": deadline_s}
     with tempfile.TemporaryDirectory() as tmp:
         (task := Path(tmp)/"task.json").write_text(json.dumps(told))
-        _follow(_launch_line(task, processes), _launch_environment(gpus, processes),
-                _Follower(config, progress, on_epoch))
-    return pd.read_csv(Path(run)/"history.csv", float_precision="round_trip")
+        follower = _Follower(config, progress, on_epoch)
+        _follow(_launch_line(task, processes), _launch_environment(gpus, processes), follower)
+    return pd.DataFrame(follower.history, columns=HISTORY)
 
 # %% ../nbs/10_train.ipynb #3719ed30
 def plot_history(
     history: pd.DataFrame,
-    axs=None,                 # two axes; new ones if None
-):                            # the figure
-    "Loss and mIoU per epoch, with the best epoch marked."
+    axs=None,                              # two axes; new ones if None
+    config: TrainConfig | None = None,     # of the run: marks early stopping
+):                                         # the figure
+    "Loss and mIoU per epoch, with the best epoch marked, and where early stopping ended the run."
     if axs is None: _, axs = plt.subplots(1, 2, figsize=(9, 3))
-    best = history.loc[history["valid_loss"].idxmin()]
+    best, last = history.loc[history["valid_loss"].idxmin()], history["epoch"].iloc[-1]
     for ax, what, name in zip(axs, ("loss", "miou"), ("loss", "mIoU, training size")):
         ax.plot(history["epoch"], history[f"train_{what}"], "o-", ms=3, color="#0072B2", label="training")
         ax.plot(history["epoch"], history[f"valid_{what}"], "o-", ms=3, color="#D55E00", label="validation")
         ax.axvline(best["epoch"], color="0.6", ls=":", label=f"best epoch: {best['epoch']:.0f}")
+        if config and last < config.epochs and last - best["epoch"] >= config.patience:
+            ax.axvline(last, color="black", ls="--", lw=1, label=f"stopped early: {last}")
         ax.set_xlabel("epoch"); ax.set_ylabel(name); ax.legend(fontsize=8, frameon=False)
     axs[0].set_yscale("log")   # at a high learning rate the validation loss may jump a hundredfold for an epoch
     return axs[0].figure
