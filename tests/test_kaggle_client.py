@@ -572,3 +572,21 @@ def test_a_kernel_that_kaggle_refuses(kaggle, kernel, naps, monkeypatch):
     refused = kaggle_server.made(kaggle_server.kernels.ApiSaveKernelResponse, error="Maximum batch GPU session count of 2 reached.")
     monkeypatch.setattr(kaggle, "SaveKernel", lambda r: refused)
     with pytest.raises(BadInput, match="Maximum batch GPU session count"): push_kernel(kernel, lambda line: None)
+
+
+def test_covid_kernel_pushes(kaggle, naps, tmp_path, cli, monkeypatch):
+    "The command's own folder, weights and all, through the real client; the account's name comes in when it is pushed."
+    import torch
+    import covid_nbdev.kaggle
+    from covid_nbdev.model import build_model
+    monkeypatch.setattr(covid_nbdev.kaggle, "configured_user", lambda: None)
+    torch.save(build_model("efficientnet-b0").encoder.state_dict(), tmp_path/"mine.pt")
+    status, out, err = cli("covid_kernel", tmp_path/"K", "--encoder", "efficientnet-b0", "--weights", tmp_path/"mine.pt", "--go_on", "--push")
+    assert status == 0 and "https://www.kaggle.com/code/student/covid-lesions-in-chest-ct" in out, (out, err)
+    [made], [r] = kaggle.named("CreateDataset"), kaggle.named("SaveKernel")
+    assert [kaggle.blobs[f.token] for f in made.files] == [(tmp_path/"mine.pt").read_bytes()]
+    assert (r.slug, r.new_title) == ("student/covid-lesions-in-chest-ct", "COVID lesions in chest CT")
+    assert (r.enable_gpu, r.enable_internet, r.machine_shape) == (True, False, "NvidiaTeslaT4")
+    assert (r.competition_data_sources, r.dataset_data_sources, r.kernel_data_sources) == (
+        ["covid-segmentation"], ["student/covid-lesions-in-chest-ct-weights"], ["student/covid-lesions-in-chest-ct"])
+    assert len(r.text) < 1_000_000 and "covid_nbdev-" in r.text and "does not resolve" not in out
