@@ -30,7 +30,7 @@ from .masks import CLASSES
 from .metrics import ConfusionMatrix, bootstrap_interval, confusion
 from .metrics import miou_by_batch, miou_per_image, miou_pooled
 from .phantom import atomic_file, progress_bar
-from .train import check_gpu, load_model, plot_history
+from .train import check_gpu, load_config, load_model, plot_history
 
 # %% ../nbs/12_results.ipynb #8ebbcdd9
 class Predictor:
@@ -401,7 +401,7 @@ def _write_figures(run: Path, store: Store, preds) -> None:
     valid = split(store).valid
     chosen = telling_slices(preds, [store.labels[r] for r in valid]) or [0]
     slices, trues = ([part[valid[i]] for i in chosen] for part in (store.images, store.labels))
-    figures = {"curves.png": plot_history(pd.read_csv(run/"history.csv")),
+    figures = {"curves.png": plot_history(pd.read_csv(run/"history.csv"), config=load_config(run)),
                "overlays.png": plot_overlays(slices, [preds[i] for i in chosen], trues, ["best", "median", "worst"])}
     for name, fig in figures.items():
         with atomic_file(run/name) as tmp: fig.savefig(tmp, dpi=110, bbox_inches="tight")
