@@ -262,6 +262,7 @@ def covid_submission(
     data: str,     # a store, or a folder with Kaggle's files
     out: str,      # the .csv to write
     tta: bool = False,  # test-time augmentation: average with the mirrored slice, twice the time
+    min_px: int = 0,    # drop lesion areas with fewer pixels of the slice; 0 keeps all
     submit: bool = False,  # submit it to the competition as well, with Kaggle's client
     message: str = "",     # with --submit: a note that Kaggle shows beside the score (the run's name)
 ):
@@ -271,7 +272,7 @@ def covid_submission(
     if submit: kaggle_client()       # no credentials? Say so before minutes of work
     slices = _test_slices(data)
     from covid_nbdev.results import Predictor, predict, write_submission
-    n = write_submission(out, predict(Predictor(run, tta=tta), slices))
+    n = write_submission(out, predict(Predictor(run, tta=tta, min_px=min_px), slices))
     print(f"{n} lines for {len(slices)} test slices in {out}")
     if submit: print(submit_file(out, message or f"covid_nbdev {Path(run).resolve().name}"))
 
