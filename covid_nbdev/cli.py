@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEMO', 'DEMO_MARK', 'command', 'covid_phantom', 'covid_etl', 'covid_train', 'covid_predict', 'covid_submission',
-           'covid_kernel', 'covid_demo']
+           'covid_deid', 'covid_kernel', 'covid_demo']
 
 # %% ../nbs/15_cli.ipynb #b4f79b44
 import argparse
@@ -275,6 +275,34 @@ def covid_submission(
     n = write_submission(out, predict(Predictor(run, tta=tta, min_px=min_px), slices))
     print(f"{n} lines for {len(slices)} test slices in {out}")
     if submit: print(submit_file(out, message or f"covid_nbdev {Path(run).resolve().name}"))
+
+# %% ../nbs/15_cli.ipynb #ac6fa6a3
+def _underscores(option: str) -> str:
+    "--shift-dates, as most programs spell it, for --shift_dates; what stands behind an equals sign stays."
+    name, equals, value = option.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
+
+def _dashes_too(script):
+    "Accept options spelled with dashes."
+    @wraps(script)
+    def either(*args, **kwargs):
+        if not (args or kwargs): sys.argv[1:] = [_underscores(a) if a.startswith("--") else a for a in sys.argv[1:]]
+        return script(*args, **kwargs)
+    return either
+
+@_dashes_too
+@command("covid_deid scans runs/scans_without_names --shift_dates", "Nothing was written.")
+def covid_deid(
+    src: str,                      # a DICOM file, or a folder with DICOM files; never changed
+    dest: str,                     # new folder for the copies
+    shift_dates: bool = False,     # move each patient's dates by a secret number of days, instead of removing them
+    key: str = None,               # file for the way back from new names to old, away from SRC and DEST
+    keep_secondary: bool = False,  # also take screenshots and images with text in the picture
+):
+    "Copy DICOM images without the person: the Basic Profile of DICOM PS3.15, verified. Pixels are not changed."
+    from covid_nbdev.privacy import deidentify
+    print(deidentify(src, dest, shift_dates=shift_dates, key=key, keep_secondary=keep_secondary))
+    if key: print(f"the way back is in {key}: whoever has it can name the patients")
 
 # %% ../nbs/15_cli.ipynb #00ff6e22
 def _upload_lines(folder: Path, about: dict) -> list[str]:
