@@ -689,7 +689,7 @@ def _hu_of(ds, data: bytes, decode) -> tuple:
 # %% ../nbs/11_scans.ipynb #5ae866c1
 def _slice_hu(s: _Slice, tally: _Tally, decode) -> np.ndarray:
     "Whole HU of one slice, or `_Unfit`."
-    with s.open() as f: data = f.read(MOST_FILE_BYTES)
+    with s.open() as f: data = f.read()
     ds = _dataset(io.BytesIO(data), [*HEADER, "PixelData"])
     _check_picture(ds)
     if (ds.Rows, ds.Columns) != s.key[2:4]: raise _Unfit("changed while it was read")
