@@ -125,7 +125,8 @@ def playable(
 ) -> Playable:
     "A figure that plays without a kernel and without a network: everything it needs is in it."
     numbers = json.dumps(data).replace("<", "\\u003c")     # a `</script>` in a text would end the script
-    html = f"""<figure class="covid-play" data-covid-play="{name}" data-lm-suppress-shortcuts="true" aria-label="{escape(alt)}">
+    lab = 'data-lm-suppress-shortcuts="true"'                # JupyterLab leaves the arrow keys to the figure
+    html = f"""<figure class="covid-play" data-covid-play="{name}" {lab} aria-label="{escape(alt)}">
 <style>{_play_file("play.css")}</style>
 <img src="{_png(still)}" alt="{escape(alt)}">
 <noscript><p>Scripts are off: a still picture.</p></noscript>
@@ -135,7 +136,7 @@ def playable(
 "use strict";
 {_play_file("play.js")}{_play_file(name + ".js")}}})();</script>
 </figure>"""
-    return Playable("\n".join(line for line in html.splitlines() if line.strip()))   # Markdown ends HTML at a blank line
+    return Playable("\n".join(line for line in html.splitlines() if line.strip()))   # Markdown ends at a blank line
 
 # %% ../nbs/01_hu.ipynb #436b3858
 def window_html(
@@ -149,8 +150,8 @@ def window_html(
     level, width = next(iter(windows.values()))
     data = {"rows": hu.shape[0], "columns": hu.shape[1], "presets": windows, "hu": pack(np.rint(hu).astype(np.int16))}
     alt = f"A chest slice in a window of level {level} and width {width} HU."
-    caption = ("Set level and width, or choose a window. The gray band shows where it lies on the axis of HU; the curve is "
-               "the slice's histogram (logarithmic). R and L: the patient's right and left. Not for diagnosis.")
+    caption = ("Set level and width, or choose a window. The gray band shows where it lies on the axis of HU; the bars are "
+               "the slice's histogram (logarithmic). R, L: the patient's right and left. Not for diagnosis.")
     return playable("hu_window", data, np.rint(255*window(hu, level, width)), alt, caption)
 
 # %% ../nbs/01_hu.ipynb #f397739b

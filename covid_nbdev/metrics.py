@@ -136,8 +136,8 @@ def dice(
 
 # %% ../nbs/03_metrics.ipynb #2ca6f1db
 LUNG_MARGIN_PX = 6
-SECOND_READER = ("Both kinds of lesion count as one. Draw with mouse or finger; with the keyboard, arrows move the brush and "
-                 "Space lowers and lifts it. Lung window. Not for diagnosis.")
+SECOND_READER = ("Both kinds of lesion count as one. Draw with mouse or finger; with the keyboard, arrows move the brush "
+                 "and Space lowers and lifts it. Lung window. Not for diagnosis.")
 
 def _around(where) -> tuple[slice, slice]:
     "Rows and columns of a rectangle around `where`, with a margin."
@@ -219,12 +219,12 @@ def scores_html(
     if pred.ndim != 3 or not pred.size: raise BadInput(f"predictions of shape {pred.shape}", "slices (N, H, W)")
     matrices = [confusion(p, t) for p, t in zip(pred, true)]
     codes = (true.astype(np.uint8)*len(CLASSES) + pred.astype(np.uint8)).astype(np.uint8)
-    data = {"slices": len(pred), "rows": pred.shape[1], "columns": pred.shape[2], "classes": CLASSES, "pairs": pack(codes)}
+    data = dict(zip(("slices", "rows", "columns"), pred.shape)) | {"classes": CLASSES, "pairs": pack(codes)}
     still = _mosaic(np.stack([_agreement(p < 2, t < 2, _shades(t)) for p, t in zip(pred, true)]))
-    alt = (f"{len(pred)} slices with their predicted lesions. Mean IoU pooled over the set {miou_pooled(matrices):.3f}, "
-           f"averaged over images {miou_per_image(matrices):.3f}.")
-    caption = ("Over each batch stands its mean IoU; the scale shows yours (orange) among all conventions. Yellow: agreed; red: "
-               "predicted, not true; green: true, not predicted. Classes that don't count are gray.")
+    alt = (f"{len(pred)} slices with their predicted lesions. Mean IoU pooled over the set {miou_pooled(matrices):.3f},"
+           f" averaged over images {miou_per_image(matrices):.3f}.")
+    caption = ("Over each batch stands its mean IoU; the scale shows yours (orange) among all conventions. Yellow: "
+               "agreed; red: predicted, not true; green: true, not predicted. Gray: classes that don't count.")
     return playable("many_scores", data, still, alt, caption)
 
 # %% ../nbs/03_metrics.ipynb #3bcaa87e

@@ -1,9 +1,10 @@
 """The figures that play without a kernel, in a real browser: what they show is what the library computes."""
-import base64, io, re, tempfile
+import base64, io, re, tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import lessons
 from conftest import ROOT
@@ -39,10 +40,10 @@ def patient():
 @pytest.fixture(scope="module")
 def few():
     "Eleven slices, so that the last batch is a smaller one, some without any lesion; predictions that err."
-    true = np.stack([make_slice(seed=s, size=32)[1] for s in range(11)])
+    true = np.stack([make_slice(seed=s, size=64)[1] for s in range(11)])
     true[[2, 3, 7]] = np.where(true[[2, 3, 7]] < 2, 2, true[[2, 3, 7]])
     pred = np.stack([np.roll(t, s % 3, axis=s % 2) for s, t in enumerate(true)])
-    pred[3, 16, 16] = 1
+    pred[3, 32, 32] = 1
     return pred, true
 
 
@@ -58,7 +59,7 @@ def page_of(browser):
         page.on("pageerror", lambda e: wrong.append(str(e)))
         page.on("request", lambda r: None if r.url.startswith(("data:", "about:", "blob:")) else wrong.append(r.url))
         page.set_content('<!doctype html><html lang="en"><meta name="viewport" content="width=device-width, initial-scale=1">'
-                         '<title>Play</title><style>:root { color-scheme: light dark }</style><script>window.said = {}; '
+                         '<title>Play</title><style>body { background: ' + ('#16181c; color: #e6e6e6' if dark else '#fff; color: #222') + ' }</style><script>window.names = Object.keys(window); window.said = {}; '
                          'document.addEventListener("covid-play", e => { window.said = e.detail })</script><body><main><h1>Play</h1>'
                          + "\n".join(figures) + "</main></body></html>")
         if options.get("java_script_enabled", True):
@@ -73,11 +74,14 @@ def page_of(browser):
 
 
 def said(page) -> dict: return page.evaluate("window.said")
-def pixels(page, selector="canvas") -> np.ndarray:
-    "RGB as the canvas holds it."
-    raw, h, w = page.evaluate("""selector => { const c = document.querySelector(selector);
-        return [Array.from(c.getContext("2d").getImageData(0, 0, c.width, c.height).data), c.height, c.width] }""", selector)
-    return np.array(raw, np.uint8).reshape(h, w, 4)[..., :3]
+def picture(address: str) -> np.ndarray:
+    "A picture in a data: address."
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))))
+
+
+def pixels(page) -> np.ndarray:
+    "RGB as the first canvas holds it."
+    return picture(page.evaluate('document.querySelector("canvas").toDataURL()'))[..., :3]
 
 
 def at(box, size, column, row):
@@ -105,7 +109,7 @@ def test_window_shows_what_the_library_computes(page_of, patient):
 def test_window_sliders_by_keyboard(page_of, patient, label):
     page = page_of(window_html(patient[0]))
     before, level, width = pixels(page), *WINDOWS["lung"]
-    page.get_by_label(label).focus()
+    page.get_by_role("slider", name=label).focus()
     for _ in range(5): page.keyboard.press("ArrowRight")
     level, width = (level + 50, width) if label == "Level" else (level, width + 50)
     assert (said(page)["level"], said(page)["width"]) == (level, width)
@@ -183,21 +187,21 @@ def test_dice_of_drawings_is_the_library_s(page_of, patient):
     done = page.get_by_role("button", name="Done")
     assert done.is_disabled()
     first = capsule(size, drag(page, box, size, [(20, 30), (30, 50), (50, 45)]), 4)
-    assert (np.array(list(said(page)["drawn"].values())).reshape(size) == first).mean() > .9995
+    assert (np.array(said(page)["drawn"]).reshape(size) == first).mean() > .9995
     assert (pixels(page) != empty).any()
-    page.get_by_label("Brush radius").fill("7")
-    page.get_by_label("eraser").check()
+    page.get_by_role("slider", name="Brush radius").fill("7")
+    page.get_by_role("radio", name="eraser").check()
     first &= ~capsule(size, drag(page, box, size, [(30, 50), (33, 50)]), 7)
     text = page.locator("figure").inner_text()
     assert "truth:" not in text and "Dice" not in text.split("Both kinds")[0], "the truth shows only after both drawings"
     done.click()
     assert (pixels(page) == empty).all(), "the first drawing is hidden"
-    assert page.get_by_label("eraser").is_checked()
-    page.get_by_label("brush", exact=True).check()
+    assert page.get_by_role("radio", name="eraser").is_checked()
+    page.get_by_role("radio", name="brush").check()
     second = capsule(size, drag(page, box, size, [(22, 32), (30, 47)]), 7)
     done.click()
     truth, predicted = part_of(patient, size)
-    drawn = [np.array(list(d.values())).reshape(size) for d in said(page)["drawings"]]
+    drawn = [np.array(d).reshape(size) for d in said(page)["drawings"]]
     for mine, theirs in zip((first, second), drawn): assert (mine == theirs).mean() > .9995
     expected = {"twice": lesion_dice(*drawn), "first": lesion_dice(drawn[0], truth), "second": lesion_dice(drawn[1], truth),
                 "model": lesion_dice(patient[2] < 2, patient[1] < 2)}
@@ -216,7 +220,7 @@ def test_result_pictures_and_counts(page_of, patient):
         page.get_by_role("button", name="Done").click()
     truth, predicted = part_of(patient, size)
     before = pixels(page)
-    page.get_by_label("the model and the truth").check()
+    page.get_by_role("radio", name="the model and the truth").check()
     now = pixels(page).astype(int)
     assert (now != before).any()
     both, red, green = predicted & truth, predicted & ~truth, truth & ~predicted
@@ -225,13 +229,13 @@ def test_result_pictures_and_counts(page_of, patient):
     assert (now[both][:, :2] > now[both][:, 2:]).all() and (now[red][:, 0] > now[red][:, 1]).all() and (now[green][:, 1] > now[green][:, 0]).all()
     assert "not for diagnosis" in text
     page.get_by_role("button", name="Draw again").click()
-    assert said(page)["turn"] == 0 and not any(said(page)["drawn"].values())
+    assert said(page)["turn"] == 0 and not any(said(page)["drawn"])
 
 
 def test_undo_clear_and_keyboard(page_of, patient):
     page = page_of(second_reader_html(*patient))
     box, size = sheet(page)
-    def drawn(): return np.array(list(said(page)["drawn"].values())).reshape(size)
+    def drawn(): return np.array(said(page)["drawn"]).reshape(size)
     drag(page, box, size, [(20, 20), (40, 20)])
     one = drawn()
     drag(page, box, size, [(20, 40), (40, 40)])
@@ -252,22 +256,37 @@ def test_undo_clear_and_keyboard(page_of, patient):
     assert not drawn().any()
 
 
+def finger(client, *points):
+    "Puts a finger on the first point, moves it on, lifts it."
+    for kind, p in zip(["touchStart"] + ["touchMove"]*len(points), points):
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": p[0], "y": p[1]}]})
+    client.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
 def test_drawing_by_touch_on_a_phone(page_of, patient):
     "360 px wide, real touch events; the picture draws instead of scrolling the page."
     page = page_of(second_reader_html(*patient), width=360, height=700, has_touch=True, is_mobile=True)
+    client = page.context.new_cdp_session(page)
+    for turn in range(2):
+        (box, size), scrolled = sheet(page), page.evaluate("scrollY")
+        points = [at(box, size, column, row) for column, row in ((30, 20), (30, 40 + turn), (50, 60))]
+        finger(client, *points)
+        drawn = np.array(said(page)["drawn"]).reshape(size)
+        assert (drawn == capsule(size, [p[2:] for p in points], 4)).mean() > .9995 and drawn.any()
+        assert page.evaluate("scrollY") == scrolled
+        done = page.get_by_role("button", name="Done")
+        done.scroll_into_view_if_needed()
+        spot = done.bounding_box()
+        finger(client, (spot["x"] + spot["width"]/2, spot["y"] + spot["height"]/2))
+        page.wait_for_function(f"said.turn === {turn + 1}", timeout=5000)      # a tap becomes a click a little later
+    assert "you, twice:" in page.locator("figure").inner_text()
+
+
+def test_value_under_the_finger(page_of, patient):
+    page = page_of(window_html(patient[0]), width=360, height=700, has_touch=True, is_mobile=True)
     box, size = sheet(page)
-    client, scrolled = page.context.new_cdp_session(page), page.evaluate("scrollY")
-    points = [at(box, size, column, row) for column, row in ((30, 20), (30, 40), (50, 60))]
-    for kind, p in (("touchStart", points[0]), ("touchMove", points[1]), ("touchMove", points[2])):
-        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": p[0], "y": p[1]}]})
-    client.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    drawn = np.array(list(said(page)["drawn"].values())).reshape(size)
-    assert (drawn == capsule(size, [p[2:] for p in points], 4)).mean() > .9995 and drawn.any()
-    assert page.evaluate("scrollY") == scrolled
-    for _ in range(2):
-        page.get_by_role("button", name="Done").tap()
-        if said(page)["turn"] == 1: page.touchscreen.tap(*points[0][:2])
-    assert said(page)["turn"] == 2 and "you, twice:" in page.locator("figure").inner_text()
+    finger(page.context.new_cdp_session(page), at(box, size, 70, 33))
+    assert (said(page)["row"], said(page)["column"], said(page)["hu"]) == (33, 70, patient[0][33, 70])
 
 
 # ---- many scores
@@ -280,35 +299,35 @@ def by_convention(matrices, classes, absent, size):
     return None if np.isnan(scores).all() else float(np.nanmean(scores))
 
 
+CLICK_ALL = """() => {     // each rule with each average: what the figure tells, and the number it shows
+    const [rules, averages] = Array.from(document.querySelectorAll("fieldset")).slice(1).map(f => Array.from(f.querySelectorAll("input")));
+    return rules.flatMap(rule => averages.map(average => {
+        rule.click(); average.click();
+        return [window.said, document.querySelector(".covid-play-score").textContent] })) }"""
+
+
 def test_every_convention_equals_the_library(page_of, few):
     pred, true = few
     matrices = np.stack([confusion(p, t) for p, t in zip(pred, true)])
     page = page_of(scores_html(pred, true))
-    sizes = {"nothing: counts pooled over the set": 11, "images": 1, "batches of 2": 2, "batches of 4": 4, "batches of 8": 8}
-    rules = {"is left out": "left out", "scores 1 if": "1 where in neither"}
-    checked, seen = 0, set()
+    sizes, rules = (11, 1, 2, 4, 8), ("left out", "1 where in neither")
+    shown = set()
     for bits in range(1, 16):
         classes = [c for c in range(4) if bits >> c & 1]
-        for c, name in enumerate(CLASSES): page.get_by_label(name.replace("_", " "), exact=True).set_checked(c in classes)
-        for rule_label, rule in rules.items():
-            page.get_by_label(rule_label).check()
-            for size_label, size in sizes.items():
-                page.get_by_label(size_label).check()
-                expected, found = by_convention(matrices, classes, rule, size), said(page)
-                assert (found["classes"], found["absent"], found["batch"]) == (classes, rule, size)
-                assert found["score"] == pytest.approx(expected, abs=1e-12)
-                shown = page.locator(".covid-play-score").inner_text()
-                assert float(shown.split()[1]) == pytest.approx(expected, abs=.000501)
-                seen.add(shown)
-                checked += 1
-    assert checked == 150 and len(seen) > 50
-    every = [by_convention(matrices, [c for c in range(4) if b >> c & 1], r, s) for b in range(1, 16) for r in rules.values() for s in sizes.values()]
+        for c, name in enumerate(CLASSES): page.get_by_role("checkbox", name=name.replace("_", " ")).set_checked(c in classes)
+        for found, text in page.evaluate(CLICK_ALL):
+            expected = by_convention(matrices, classes, found["absent"], found["batch"])
+            assert found["classes"] == classes and found["score"] == pytest.approx(expected, abs=1e-12)
+            assert float(text.split()[1]) == pytest.approx(expected, abs=.000501)
+            shown.add((bits, found["absent"], found["batch"], text))
+    assert len(shown) == 15*len(rules)*len(sizes) and len({text for *_, text in shown}) > 50
+    every = [by_convention(matrices, [c for c in range(4) if b >> c & 1], r, s) for b in range(1, 16) for r in rules for s in sizes]
     page.get_by_role("button", name="Kindest").click(); assert said(page)["score"] == pytest.approx(max(every))
     page.get_by_role("button", name="Harshest").click(); assert said(page)["score"] == pytest.approx(min(every))
     page.get_by_role("button", name="This package's").click()
     assert said(page)["score"] == pytest.approx(miou_pooled(matrices))
-    page.get_by_label("images").check(); assert said(page)["score"] == pytest.approx(miou_per_image(matrices))
-    page.get_by_label("batches of 4").check(); assert said(page)["score"] == pytest.approx(miou_by_batch(matrices, 4))
+    page.get_by_role("radio", name="images").check(); assert said(page)["score"] == pytest.approx(miou_per_image(matrices))
+    page.get_by_role("radio", name="batches of 4").check(); assert said(page)["score"] == pytest.approx(miou_by_batch(matrices, 4))
     assert page.locator(".covid-play-batch").count() == 3
     batches = page.locator(".covid-play-batch span").all_inner_texts()
     assert [float(b) for b in batches] == pytest.approx([miou_pooled(matrices[i:i + 4]) for i in (0, 4, 8)], abs=.000501)
@@ -320,11 +339,11 @@ def test_scores_pixels_and_counts(page_of, few):
     def counts(): return [int(n) for n in re.findall(r"(\d+) px", page.locator("figure").inner_text())]
     assert counts() == [(pred == true).sum(), (pred != true).sum(), 0]
     before = pixels(page)
-    for c in (2, 3): page.get_by_label(CLASSES[c].replace("_", " "), exact=True).uncheck()
+    for c in (2, 3): page.get_by_role("checkbox", name=CLASSES[c].replace("_", " ")).uncheck()
     assert (pixels(page) != before).any()
     wrong = pred != true
     assert counts() == [((pred == true) & (true < 2)).sum(), (wrong & (pred < 2)).sum(), (wrong & (pred >= 2) & (true < 2)).sum()]
-    for c in (0, 1): page.get_by_label(CLASSES[c].replace("_", " "), exact=True).uncheck()
+    for c in (0, 1): page.get_by_role("checkbox", name=CLASSES[c].replace("_", " ")).uncheck()
     assert said(page)["score"] is None and "nothing to average" in page.locator("figure").inner_text()
 
 
@@ -344,13 +363,11 @@ def test_several_on_one_page_do_not_collide(page_of, patient, figures):
     before = shots()
     page.locator("[data-covid-play]").nth(3).get_by_role("button", name="bone").click()
     assert [a == b for a, b in zip(before, shots())] == [True]*3 + [False] + [True]*3
-    page.locator("[data-covid-play]").nth(6).get_by_label("background").uncheck()
+    page.locator("[data-covid-play]").nth(6).get_by_role("checkbox", name="background").uncheck()
     assert [a == b for a, b in zip(before, shots())] == [True]*3 + [False] + [True]*2 + [False]
-    page.locator("[data-covid-play]").nth(2).get_by_label("images").check()
-    assert page.locator("[data-covid-play]").nth(6).get_by_label("images").is_checked() is False
-    names = page.evaluate("""() => { const clean = document.createElement("iframe"); document.body.append(clean);
-        return Object.keys(window).filter(k => !(k in clean.contentWindow)) }""")
-    assert set(names) <= {"said", "0", "event", "__playwright_clock__"} or not [n for n in names if not n.startswith("_") and n not in ("said", "0")]
+    page.locator("[data-covid-play]").nth(2).get_by_role("radio", name="images").check()
+    assert page.locator("[data-covid-play]").nth(6).get_by_role("radio", name="images").is_checked() is False
+    assert page.evaluate("Object.keys(window).filter(name => !window.names.includes(name))") == ["names", "said"]
     ids = page.evaluate('Array.from(document.querySelectorAll("figure [id]")).map(e => e.id)')
     assert len(ids) == len(set(ids))
 
@@ -361,7 +378,6 @@ def test_fits_and_is_accessible(page_of, figures, width, dark):
     from axe_playwright_python.sync_playwright import Axe
     page = page_of(*figures, width=width, dark=dark)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    box, size = sheet(page) if False else (None, None)
     second = page.locator('[data-covid-play="second_reader"]')
     for _ in range(2):     # its results too
         second.locator("canvas").click()
@@ -380,9 +396,7 @@ def test_without_scripts_a_still_picture(page_of, figures, number):
     img = page.locator("figure img")
     assert img.is_visible() and len(img.get_attribute("alt")) > 30 and img.bounding_box()["width"] > 200
     assert "Scripts are off" in page.locator("figure").inner_text()
-    from PIL import Image
-    still = np.asarray(Image.open(io.BytesIO(base64.b64decode(img.get_attribute("src").split(",")[1]))))
-    assert still.std() > 10
+    assert picture(img.get_attribute("src")).std() > 10
 
 
 def test_an_old_browser_keeps_the_still(browser, figures):
@@ -436,7 +450,6 @@ def test_lessons_show_the_present_scripts(page_of, lesson, names):
 
 
 def test_scripts_are_package_data():
-    import tomllib
     patterns = tomllib.loads((ROOT/"pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["covid_nbdev"]
     files = {p for pattern in patterns for p in (ROOT/"covid_nbdev").glob(pattern)}
     assert files == {p for p in (ROOT/"covid_nbdev"/"play").iterdir() if p.is_file()}

@@ -86,10 +86,13 @@ start("many_scores", async (figure, data) => {
     const value = counted.length ? score(counted, absent, batch) : null, total = paint();
     said.textContent = "mIoU " + (value === null ? "\u2013: nothing to average" : number(value, 3));
     here.setAttribute("d", value === null ? "" : "M" + (1000*value).toFixed(1) + " 2V58");
-    count.textContent = "Yellow: agreed, " + total[0] + " px. Red: predicted, not true, " + total[1] + " px. Green: true, not predicted, " + total[2] + " px.";
+    count.textContent = "Yellow: agreed, " + total[0] + " px. Red: predicted, not true, " + total[1]
+      + " px. Green: true, not predicted, " + total[2] + " px.";
     grid.replaceChildren(...batches(batch).map((some, b) => {
       const own = counted.length ? miou(some, counted, absent) : null;
-      return el("div", {class: "covid-play-batch"}, el("span", {}, own === null ? "nothing" : number(own, 3)),
+      const across = Math.min(batch, 4);           // of the four columns that all slices share
+      const style = "grid-column: span " + across + "; grid-template-columns: repeat(" + across + ", minmax(0, 1fr))";
+      return el("div", {class: "covid-play-batch", style}, el("span", {}, own === null ? "nothing" : number(own, 3)),
                 ...canvases.slice(b*batch, (b + 1)*batch));
     }));
     tell(figure, {classes: counted, absent, batch, score: value});

@@ -43,11 +43,14 @@ const radios = (legend, options, start, changed) => {
   return {root, choose: value => options.forEach(([own], i) => { inputs[i].checked = own === value; })};
 };
 
-// A labeled slider that says its value.
+// A labeled slider that says its value. (Not in an <output>: a label would take that for the control it names.)
 const slider = (text, {min, max, step, value, unit}, changed) => {
-  const said = el("output", {});
+  const said = el("span", {"aria-hidden": "true"});
   const input = el("input", {type: "range", min, max, step, value, input: () => { say(); changed(Number(input.value)); }});
-  const say = () => { said.textContent = number(Number(input.value)) + " " + unit; };
+  const say = () => {
+    said.textContent = number(Number(input.value)) + " " + unit;
+    input.setAttribute("aria-valuetext", said.textContent);
+  };
   say();
   return {root: el("label", {class: "covid-play-slider"}, el("span", {}, text), said, input),
           set: to => { input.value = to; say(); return Number(input.value); }};

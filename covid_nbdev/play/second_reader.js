@@ -25,6 +25,8 @@ start("second_reader", async (figure, data) => {
     "aria-label": "The slice to draw on. Arrow keys move the brush by one pixel, with Shift by eight; Space lowers and lifts it.",
     pointerdown: event => press(event), pointermove: event => move(event), pointerup: () => lift(), pointercancel: () => lift(),
     keydown: event => key(event), blur: () => lift()});
+  // A quick stroke is no fling: after one, Chrome would swallow the next tap on a button. Two fingers still zoom.
+  canvas.addEventListener("touchmove", event => { if (turn < 2 && event.touches.length === 1) event.preventDefault(); }, {passive: false});
   const context = canvas.getContext("2d"), picture = context.createImageData(columns, rows);
   const ring = el("div", {class: "covid-play-cross"});
   const stage = el("div", {class: "covid-play-stage"}, canvas, ring);
@@ -52,7 +54,8 @@ start("second_reader", async (figure, data) => {
   // Every pixel whose middle lies within the brush on its way from the last place to this one
   const stroke = (x0, y0, x1, y1) => {
     const drawn = drawings[turn], dx = x1 - x0, dy = y1 - y0, long = dx*dx + dy*dy;
-    const from = [Math.min(x0, x1), Math.min(y0, y1)].map(v => Math.floor(v - radius)), to = [Math.max(x0, x1), Math.max(y0, y1)].map(v => Math.ceil(v + radius));
+    const from = [Math.min(x0, x1), Math.min(y0, y1)].map(v => Math.floor(v - radius));
+    const to = [Math.max(x0, x1), Math.max(y0, y1)].map(v => Math.ceil(v + radius));
     for (let r = Math.max(0, from[1]); r < Math.min(rows, to[1]); r++) {
       for (let c = Math.max(0, from[0]); c < Math.min(columns, to[0]); c++) {
         const t = long ? between(0, ((c + .5 - x0)*dx + (r + .5 - y0)*dy)/long, 1) : 0;
@@ -80,7 +83,7 @@ start("second_reader", async (figure, data) => {
     [x, y] = [toX, toY];
     if (down) changed(); else draw();
   };
-  const lift = () => { down = false; };
+  const lift = () => { if (down) { down = false; changed(); } };
   const key = event => {
     if (turn === 2) return;
     const way = arrow(event, 8);
@@ -100,7 +103,7 @@ start("second_reader", async (figure, data) => {
   const back = () => { const last = before.pop(); if (last) drawings[turn].set(last); changed(); };
   const undo = button("Undo", back);
   const clear = button("Clear", () => { keep(); drawings[turn].fill(0); changed(); });
-  const done = button("", () => { turn++; before = []; lift(); changed(); (turn < 2 ? canvas : again).focus(); }, {class: "covid-play-main"});
+  const done = button("", () => { down = false; turn++; before = []; changed(); (turn < 2 ? canvas : again).focus(); }, {class: "covid-play-main"});
   const tools = el("div", {class: "covid-play-tools"}, tool.root, brush.root, el("div", {class: "covid-play-row"}, undo, clear, done), size);
 
   // The results
@@ -112,11 +115,13 @@ start("second_reader", async (figure, data) => {
     canvas.focus();
   });
   const verdict = el("output", {"aria-live": "polite"}), chooser = el("div", {});
-  const results = el("div", {class: "covid-play-tools"}, chooser, verdict, again, el("p", {}, "Teaching material: not for diagnosis."));
+  const results = el("div", {class: "covid-play-tools"}, chooser, verdict, again,
+    el("p", {}, "Teaching material: not for diagnosis."));
   const show = value => {
     const [, a, b, onlyA, onlyB] = pairs[value], found = compare(a, b);
     shown = value;
-    verdict.textContent = "Yellow: both, " + found.both + " px. Red: " + onlyA + ", " + found.first + " px. Green: " + onlyB + ", " + found.second + " px.";
+    verdict.textContent = "Yellow: both, " + found.both + " px. Red: " + onlyA + ", " + found.first
+      + " px. Green: " + onlyB + ", " + found.second + " px.";
     draw();
   };
 
@@ -128,19 +133,21 @@ start("second_reader", async (figure, data) => {
       "Second drawing: the same slice from the start. Your first drawing is hidden, the truth too.",
       "Both are drawn. Dice of each pair:"][turn];
     size.textContent = number(drawn) + " px marked" + (down ? ", brush down" : "");
+    canvas.style.touchAction = turn < 2 ? "" : "pan-y pinch-zoom";     // done, the page scrolls under the finger again
     done.textContent = turn ? "Done: compare" : "Done: draw it again";
     done.disabled = !drawn;
     undo.disabled = !before.length;
     clear.disabled = !drawn;
-    if (turn < 2) { aside.replaceChildren(tools); draw(); return tell(figure, {turn, drawn: drawings[turn].slice()}); }
+    const part = turn < 2 ? tools : results;
+    if (aside.firstChild !== part) aside.replaceChildren(part);     // put there anew, a button would lose the focus
+    if (turn < 2) { draw(); return tell(figure, {turn, drawn: drawings[turn].slice()}); }
     const dice = Object.fromEntries(Object.entries(pairs).map(([name, [, a, b]]) => [name, compare(a, b).dice]));
     const choices = Object.entries(pairs).map(([name, [text]]) => [name, text + ": " + number(dice[name], 3)]);
     chooser.replaceChildren(radios("Dice; choose a pair to see it", choices, shown, show).root);
-    aside.replaceChildren(results);
     show(shown);
     tell(figure, {turn, dice, drawings: drawings.map(d => d.slice())});
   };
 
   changed();
-  return [el("div", {class: "covid-play-tools"}, task), el("div", {class: "covid-play-body"}, stage, aside)];
+  return [el("div", {class: "covid-play-task"}, task), el("div", {class: "covid-play-body"}, stage, aside)];
 });
