@@ -102,10 +102,16 @@ def stage(source: Path, dest: Path):
         else: shutil.copy(p, dest)
 
 
-# a div that opens by click also opens by Enter and by the space bar
-KEYS = """<script>document.addEventListener("keydown", (e) => {
+# For the keyboard: a div that opens by click opens by Enter and by the space bar; what scrolls sideways can be reached.
+KEYS = """<script>
+document.addEventListener("keydown", (e) => {
   if ((e.key === "Enter" || e.key === " ") && e.target.matches("div[role=button]")) { e.preventDefault(); e.target.click(); }
-});</script>"""
+});
+const reach = () => document.querySelectorAll("main :is(pre, .cell-output-display, .sd-table, math)").forEach((e) => {
+  if (e.scrollWidth > e.clientWidth + 1) e.tabIndex = 0; else e.removeAttribute("tabindex");
+});
+reach(); addEventListener("load", reach); addEventListener("resize", reach);
+</script>"""
 
 
 def mend(html: str) -> str:
@@ -114,8 +120,9 @@ def mend(html: str) -> str:
     html = html.replace("</body>", f"{KEYS}</body>")
     html = re.sub(r'<i class="(bi [^"]*)" role="img">', r'<i class="\1" aria-hidden="true">', html)
     html = re.sub(r'(data-bs-toggle="collapse"[^>]*) role="navigation"', r'\1 role="button"', html)
-    # what scrolls sideways must be reached by the keyboard
-    return re.sub(r'<pre(?= class="sourceCode|>)', '<pre tabindex="0"', html)
+    html = html.replace('<nav class="navbar', '<nav aria-label="Site" class="navbar', 1)
+    html = html.replace('<nav id="quarto-sidebar"', '<nav aria-label="Pages" id="quarto-sidebar"')
+    return html.replace('<div id="quarto-margin-sidebar"', '<div role="complementary" id="quarto-margin-sidebar"')
 
 
 def pip_only(out: Path):
@@ -134,6 +141,15 @@ def pip_only(out: Path):
         shutil.rmtree(out, ignore_errors=True)
         shutil.move(site.out, out)
     return out
+
+
+def minutes(nb) -> int:
+    "How long a lesson takes: 200 words a minute, half a minute for each code cell that is shown, 5 for each exercise."
+    prose = [c.source for c in nb.cells if c.cell_type == "markdown"]
+    words = sum(len(text.split()) for text in prose)
+    cells = sum(c.cell_type == "code" and not re.search(r"^#\| (hide|code-fold)", c.source, re.M) for c in nb.cells)
+    exercises = sum(len(re.findall(r"^\*\*\d+\.\*\*", text, re.M)) for text in prose)
+    return round((words/200 + cells/2 + 5*exercises)/5)*5
 
 
 def serve(folder: Path, port: int):
