@@ -210,22 +210,21 @@ def test_page_in_the_browser(name, visit):
         assert wide == [], f"wider than {width} px"
         assert page.said == []
         assert [u for u in page.fetched if not u.startswith(("http://127.0.0.1:", "data:", "blob:"))] == []
-        if width == WIDTHS[0] or name in ("index", "hu"):
-            page.add_style_tag(content="* {transition: none !important}")
-            found = Axe().run(page).response["violations"]
-            bad = [f"{v['id']}: {v['nodes'][0]['html'][:150]}" for v in found if v["impact"] in ("serious", "critical")]
-            assert bad == []
+        found = Axe().run(page).response["violations"]
+        bad = [f"{v['id']}: {v['nodes'][0]['html'][:150]}" for v in found if v["impact"] in ("serious", "critical")]
+        assert bad == []
 
 
-@pytest.mark.parametrize("name", ["index", "hu", "glossary"])
-def test_dark_has_contrast(name, visit):
+@pytest.mark.parametrize("name, width", [("index", 360), ("hu", 1300), ("eda", 1300), ("glossary", 360)])
+def test_dark_has_contrast(name, width, visit):
     from axe_playwright_python.sync_playwright import Axe
-    page = visit(name, scheme="dark")
+    page = visit(name, width, scheme="dark")
     page.wait_for_timeout(150)     # smalldocs looks at the background before it marks the page as dark
     r, g, b = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert r + g + b < 200, "not dark"
     found = Axe().run(page, options={"runOnly": ["color-contrast"]}).response["violations"]
     assert [n["html"][:150] for v in found for n in v["nodes"]] == []
+    if width < 500: page.click(".navbar-toggler")
     page.click(".quarto-color-scheme-toggle")
     page.wait_for_timeout(300)
     assert min(page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")) > 200, "the toggle"
@@ -333,6 +332,23 @@ def test_a_broken_formula_is_caught(tmp_path):
         page.write_text(re.sub(r"```.*|\\(?=\$)", "", html))
         anatomy.cache_clear()
         assert (raw_formulas(page) == []) == good, html
+
+
+def test_axe_and_the_console_can_complain(browser):
+    from axe_playwright_python.sync_playwright import Axe
+    page = browser.new_page()
+    page.set_content("<html lang=en><title>x</title><main><h1>x</h1><img src='data:,'><p style='color: #ccc'>pale</p></main>")
+    assert {"image-alt", "color-contrast"} <= {v["id"] for v in Axe().run(page).response["violations"]}
+    page.close()
+
+
+def test_times_in_the_index_are_the_lessons():
+    "Within a third: the lessons that have exercises."
+    rows = dict(re.findall(r"^\| \d+ \| \[[^\]]+\]\((\w+\.ipynb)\).*\| (\d+) \|$", markdown(ROOT/"nbs"/"index.ipynb"), re.M))
+    for path in lessons.lessons()[:-1]:
+        nb = lessons.read(path)
+        if any("## Exercises" in c.source for c in nb.cells):
+            assert abs(int(rows[path.name]) - docs.minutes(nb)) <= 5 + docs.minutes(nb)/3, path.name
 
 
 def test_a_frozen_figure_is_caught(browser):
