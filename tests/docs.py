@@ -73,9 +73,11 @@ def documented(nb) -> set[str]:
 def for_smalldocs(text: str, names: dict[str, str], reference: set[str]) -> str:
     "Markdown as smalldocs wants it: formulas, links to pages by their names, nothing fetched from elsewhere."
     text = math_to_html(text)
+    # a docment's name in backticks becomes a link inside the signature's code, where a link is not read as one
+    link = r"\[(`[^`\]]+`)\]\(" + re.escape(BASE) + r"([^)]+)\)"
+    text = re.sub(r"^(`{3,}).*?^\1", lambda m: re.sub(link, r"\1", m[0]), text, flags=re.M | re.S)
     # nbdev links names of the library to the published site, also those that no reference shows (`exporti`)
-    text = re.sub(r"\[(`[^`\]]+`)\]\(" + re.escape(BASE) + r"([^)]+)\)",
-                  lambda m: f"[{m[1]}]({m[2]})" if m[2] in reference else m[1], text)
+    text = re.sub(link, lambda m: f"[{m[1]}]({m[2]})" if m[2] in reference else m[1], text)
     text = re.sub(r"\]\(([\w.]+\.ipynb)", lambda m: f"]({names.get(m[1], m[1])}", text)
     # badges are pictures of other sites: their words as a button instead
     text = re.sub(r"\[!\[([^\]]*)\]\(https?://[^)]*\)\]\(([^)]*)\)", r"[\1](\2){.btn .btn-sm .btn-outline-primary}", text)
