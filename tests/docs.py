@@ -9,6 +9,7 @@ cells and the imports. What the two ways do differently stands in CONTRIBUTING.m
 """
 import argparse, functools, http.server, os, re, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 
@@ -54,12 +55,36 @@ CODE_OR_MATH = re.compile(r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)`*[ \t]*$|(?P<t
                           r"|(?<!\\)\$\$(?P<display>.+?)\$\$|(?<![\\$])\$(?P<inline>(?=\S)[^$]+?(?<=\S))\$(?!\d)", re.M | re.S)
 
 
+@functools.cache
+def tex_commands() -> set[str]:
+    "What latex2mathml knows: it draws an unknown command as text, or drops it, without a word."
+    from latex2mathml import commands, symbols_parser
+    known = set(symbols_parser.SYMBOLS or symbols_parser.parse_symbols())
+    for value in vars(commands).values():
+        if isinstance(value, str): known.add(value)
+        elif isinstance(value, (tuple, list, set, frozenset, dict)): known |= {v for v in value if isinstance(v, str)}
+    return known
+
+
+CHILDREN = {"mfrac": 2, "mroot": 2, "msub": 2, "msup": 2, "msubsup": 3, "mover": 2, "munder": 2, "munderover": 3}
+
+
+def mathml(tex: str, display: str) -> str:
+    "A formula as MathML. Stops at what a typo makes of it."
+    from latex2mathml.converter import convert
+    unknown = [c for c in re.findall(r"\\[a-zA-Z]+", tex) if c not in tex_commands()]
+    if unknown: raise ValueError(f"found {', '.join(unknown)} in the formula {tex}; expected TeX that latex2mathml knows: look for a typo")
+    html = convert(tex, display=display)
+    short = [e.tag.split("}")[1] for e in ElementTree.fromstring(html).iter() if len(e) != CHILDREN.get(e.tag.split("}")[1], len(e))]
+    if short: raise ValueError(f"found {', '.join(short)} with parts missing in the formula {tex}: look for missing braces")
+    return html
+
+
 def math_to_html(text: str) -> str:
     "Markdown with its formulas as MathML: smalldocs would fetch KaTeX from a CDN. Code keeps its dollars."
-    from latex2mathml.converter import convert
     def one(m):
-        if m["display"]: return f"\n\n```{{=html}}\n<p class=\"math display\">{convert(m['display'].strip(), display='block')}</p>\n```\n\n"
-        if m["inline"]: return convert(m["inline"])
+        if m["display"]: return f"\n\n```{{=html}}\n<p class=\"math display\">{mathml(m['display'].strip(), 'block')}</p>\n```\n\n"
+        if m["inline"]: return mathml(m["inline"], "inline")
         return m[0]
     return CODE_OR_MATH.sub(one, text)
 
@@ -172,7 +197,9 @@ def main():
     os.chdir(ROOT)    # nbdev looks for settings.ini from here
     start = time.time()
     if shutil.which("quarto") and not a.pip: out, how = quarto(), "Quarto (nbdev_docs)"
-    else: out, how = pip_only(a.out.resolve()), "smalldocs (packages from PyPI alone; Quarto not used)"
+    else:
+        try: out, how = pip_only(a.out.resolve()), "smalldocs (packages from PyPI alone; Quarto not used)"
+        except ValueError as e: sys.exit(f"the site was not built: {e}")
     print(f"{len(list(out.glob('*.html')))} pages in {out.name}/ by {how}, {time.time() - start:.0f} s")
     if a.serve is not None: serve(out, a.serve)
 
