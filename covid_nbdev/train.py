@@ -23,6 +23,7 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 
+# %% ../nbs/10_train.ipynb #7c058b6d
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -84,7 +85,7 @@ def _gpu_verdict(name: str, capability: tuple[int, int], arch_list: list[str], v
     return (f"{name} (compute capability {capability[0]}.{capability[1]}), which PyTorch {version} was not built for "
             f"({', '.join(arch_list)}); " + (f"use it by: {line}" if line else "no PyTorch on PyPI serves it any more"))
 
-def gpu_verdicts() -> list[str]:   # one per device, in CUDA's order: empty for a GPU that can be used, else what is wrong
+def gpu_verdicts() -> list[str]:   # one per device, in CUDA's order: empty if it can be used, else what is wrong
     "Look at every GPU before anything runs on it."
     number = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [_gpu_verdict(torch.cuda.get_device_name(i), torch.cuda.get_device_capability(i),
@@ -275,7 +276,8 @@ def make_accelerator(
 def _summed(accelerator: Accelerator, *values) -> list:
     "Numbers or small arrays, each added up over all processes."
     if accelerator.num_processes == 1: return list(values)
-    return [accelerator.reduce(torch.as_tensor(np.asarray(v), device=accelerator.device), "sum").cpu().numpy() for v in values]
+    def tensor(v): return torch.as_tensor(np.asarray(v), device=accelerator.device)
+    return [accelerator.reduce(tensor(v), "sum").cpu().numpy() for v in values]
 
 # %% ../nbs/10_train.ipynb #8c4a8cba
 def train_epoch(model, loader, loss_fn, optimizer, schedule, accelerator, bar=None) -> tuple[float, float, float]:
@@ -307,7 +309,7 @@ def train_epoch(model, loader, loss_fn, optimizer, schedule, accelerator, bar=No
 def valid_epoch(model, loader, loss_fn, accelerator) -> tuple[float, float]:
     "Mean loss (of batches, by their slices) and pooled mIoU on the validation slices, at the training size."
     model = accelerator.unwrap_model(model).eval()
-    if accelerator.num_processes > 1:             # each process has running statistics of its own: the first one's count
+    if accelerator.num_processes > 1:    # each process has running statistics of its own: the first one's count
         for statistic in model.buffers(): broadcast(statistic)
     total, n, cm = 0., 0, ConfusionMatrix()
     for x, y in loader:
@@ -497,7 +499,7 @@ def fit(
     deadline_s: float | None = None,      # seconds from now: no epoch is begun that would end later
     bar_of=progress_bar,                  # what makes the bar
 ) -> pd.DataFrame:                        # the history, one row per epoch
-    "Train; keep the best model and, after each epoch, all that resuming needs. In one process, or a launcher's several."
+    "Train; keep the best model and, after each epoch, all that resuming needs. For one process, or several."
     start = time.monotonic()
     with memory_advice(config):
         run = _begin(store, Path(run), config, resume, device)
@@ -560,6 +562,7 @@ def _train_as_told() -> None:
         os._exit(2)         # at once: the other processes may be waiting for this one
     torch.distributed.destroy_process_group()
 
+# %% ../nbs/10_train.ipynb #d5809b35
 def _launch_line(task: Path, processes: int) -> list[str]:
     "The command that starts the processes on this machine, and ends them all when one fails."
     worker = [sys.executable, "-c", "from covid_nbdev.train import _train_as_told as train; train()", str(task)]
