@@ -132,7 +132,7 @@ def make_wheel(
 
 # %% ../nbs/13_kaggle.ipynb #0f539625
 NEEDED = ("covid_nbdev", "segmentation_models_pytorch")
-ELSEWHERE = {"dicom-anonymizer", "kaggle", "nibabel", "pydicom", "python-gdcm"}   # own scans, and the client: not in a kernel
+ELSEWHERE = {"dicom-anonymizer", "kaggle", "nibabel", "pydicom", "python-gdcm"}   # for own scans and the client
 
 def check_packages(
     packages=NEEDED,     # installed ones, whose requirements are looked up
