@@ -105,7 +105,7 @@ def pack(
 class Playable(str):
     "A piece of HTML; in Jupyter it shows as what it is."
     def _repr_html_(self): return str(self)
-    def __repr__(self): return f"a figure to play with, {len(self)/1000:.0f} kB"
+    def __repr__(self): return "a figure to play with"      # not the whole page
 
 def _play_file(name: str) -> str: return (files("covid_nbdev")/"play"/name).read_text(encoding="utf-8")
 
@@ -140,18 +140,19 @@ def playable(
 
 # %% ../nbs/01_hu.ipynb #436b3858
 def window_html(
-    hu,                      # Hounsfield units (H, W), whole numbers or rounded to them; 512 x 512 make half a megabyte
-    windows: dict = WINDOWS, # name: (level, width) in HU; the first is shown at the start
+    hu,                       # Hounsfield units (H, W), rounded to whole ones; 512 x 512 make half a megabyte
+    windows: dict = WINDOWS,  # name: (level, width) in HU; the first is shown at the start
 ) -> Playable:
     "A slice whose window the reader sets, with the HU under the cursor."
     hu = np.asarray(hu)
     if hu.ndim != 2: raise BadInput(f"an array of shape {hu.shape}", "one slice (H, W)", "choose one: hu[0]")
     check_hu(hu, "the slice")
     level, width = next(iter(windows.values()))
-    data = {"rows": hu.shape[0], "columns": hu.shape[1], "presets": windows, "hu": pack(np.rint(hu).astype(np.int16))}
+    rows, columns = hu.shape
+    data = {"rows": rows, "columns": columns, "presets": windows, "hu": pack(np.rint(hu).astype(np.int16))}
     alt = f"A chest slice in a window of level {level} and width {width} HU."
-    caption = ("Set level and width, or choose a window. The gray band shows where it lies on the axis of HU; the bars are "
-               "the slice's histogram (logarithmic). R, L: the patient's right and left. Not for diagnosis.")
+    caption = ("Set level and width, or choose a window. The gray band shows where it lies on the axis of HU; the bars "
+               "are the slice's histogram (logarithmic). R, L: the patient's right and left. Not for diagnosis.")
     return playable("hu_window", data, np.rint(255*window(hu, level, width)), alt, caption)
 
 # %% ../nbs/01_hu.ipynb #f397739b

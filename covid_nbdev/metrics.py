@@ -136,8 +136,8 @@ def dice(
 
 # %% ../nbs/03_metrics.ipynb #2ca6f1db
 LUNG_MARGIN_PX = 6
-SECOND_READER = ("Both kinds of lesion count as one. Draw with mouse or finger; with the keyboard, arrows move the brush "
-                 "and Space lowers and lifts it. Lung window. Not for diagnosis.")
+SECOND_READER = ("Both kinds of lesion count as one. Draw with mouse or finger; with the keyboard, arrows move the "
+                 "brush and Space lowers and lifts it. Lung window. Not for diagnosis.")
 
 def _around(where) -> tuple[slice, slice]:
     "Rows and columns of a rectangle around `where`, with a margin."
