@@ -271,7 +271,7 @@ th:first-child {text-align: left} .warn {border: 2px solid #a00; padding: .4em .
 .pictures {display: grid; grid-template-columns: repeat(3, 1fr); gap: .6em} figure {margin: 0} img {width: 100%}
 figcaption, footer {font-size: 13px} i {display: inline-block; width: .8em; height: .8em}</style>
 <h1>Predicted extent of lesions</h1><p class="warn">Not for diagnosis. Computed by a model for teaching and research
-that was never tested on patients.</p>$table<p>Colors: $legend.$sides</p><div class="pictures">$pictures</div>$notes
+that was never tested in clinical use.</p>$table<p>Colors: $legend.$sides</p><div class="pictures">$pictures</div>$notes
 <footer><p>$slices slices. Model: $model. Every slice is in extent.csv, and has its own picture.</p></footer></html>
 """
 
