@@ -392,7 +392,7 @@ def model_card(
 - Training: size {metrics['train_size']}, loss {config['loss']}, batch {config['batch_size']}, \
 learning rate {config['lr']}, seed {config['seed']}
 - Best epoch: {metrics['epoch']} of at most {config['epochs']}"""
-    head = "# Model card\n\n**Not for diagnosis.** A model for teaching and research. It was never tested in clinical use."
+    head = "# Model card\n\n**Not for diagnosis.** A model for teaching and research, never tested in clinical use."
     return "\n\n".join([head, facts, _score_tables(metrics), LIMITS.format(**metrics)])
 
 # %% ../nbs/12_results.ipynb #da97ffef
