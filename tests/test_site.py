@@ -272,7 +272,7 @@ PIXELS = "e => [...e.querySelectorAll('canvas')].map(c => c.toDataURL()).join(''
 
 
 def played(page, figure) -> list[str]:
-    "Which controls of a figure changed its pixels: the first ones of each kind, then dragging on the canvas."
+    "Which controls of a figure changed its pixels: dragging on the canvas, then the first controls of each kind."
     moved = []
     def changed(what, act):
         before = figure.evaluate(PIXELS)
@@ -280,20 +280,23 @@ def played(page, figure) -> list[str]:
         page.wait_for_timeout(120)
         if figure.evaluate(PIXELS) != before: moved.append(what)
     figure.scroll_into_view_if_needed()
-    for i, control in enumerate(figure.locator("input[type=range]").all()[:3]):
-        changed(f"range {i}", lambda: (control.focus(), page.keyboard.press("PageUp"), page.keyboard.press("PageUp")))
-    for i, control in enumerate(figure.locator("button").all()[:4]): changed(f"button {i}", control.click)
-    for i, control in enumerate(figure.locator("select").all()[:2]):
-        changed(f"select {i}", lambda: (control.focus(), page.keyboard.press("ArrowDown")))
-    for i, control in enumerate(figure.locator("input[type=checkbox], input[type=radio]").all()[:4]):
-        changed(f"box {i}", control.click)
-    box = figure.locator("canvas").first.bounding_box()
     def drag():
+        canvas = figure.locator("canvas").first
+        canvas.evaluate("e => e.scrollIntoView({block: 'center', behavior: 'instant'})")    # not below the header
+        box = canvas.bounding_box()
         page.mouse.move(box["x"] + box["width"]*.35, box["y"] + box["height"]*.4)
         page.mouse.down()
         for k in range(6): page.mouse.move(box["x"] + box["width"]*(.35 + .04*k), box["y"] + box["height"]*(.4 + .03*k))
         page.mouse.up()
-    changed("drag", drag)
+    changed("drag", drag)     # first: an eraser chosen by the controls below would find nothing
+    for i, control in enumerate(figure.locator("input[type=range]").all()[:3]):
+        changed(f"range {i}", lambda: (control.focus(), page.keyboard.press("PageUp"), page.keyboard.press("PageUp")))
+    for i, control in enumerate(figure.locator("button").all()[:4]):
+        if control.is_enabled(): changed(f"button {i}", control.click)     # there may be nothing to undo yet
+    for i, control in enumerate(figure.locator("select").all()[:2]):
+        changed(f"select {i}", lambda: (control.focus(), page.keyboard.press("ArrowDown")))
+    for i, control in enumerate(figure.locator("input[type=checkbox], input[type=radio]").all()[:4]):
+        changed(f"box {i}", control.click)
     return moved
 
 
