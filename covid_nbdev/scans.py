@@ -321,6 +321,18 @@ def _plausible(spacing_mm, notes) -> tuple | None:
     if all(.05 <= v <= 50 for v in spacing_mm): return tuple(spacing_mm)
     notes.append("a spacing of %.3g × %.3g × %.3g mm, which no scanner has: left out, so no ml" % tuple(spacing_mm))
 
+# %% ../nbs/11_scans.ipynb #fdc6f779
+def _nifti_claims(f, what: str) -> tuple:
+    "(header, layout, grid, spacing), or one line. nibabel meets damage with many kinds of errors."
+    try:
+        header = _nifti_header(f, what)
+        layout = _nifti_layout(header, what)
+        return header, layout, *_nifti_geometry(header, layout[0], what)
+    except (BadInput, OSError, EOFError, zlib.error): raise
+    except Exception as e:
+        raise BadInput(f"a damaged header in {what} ({_one_line(e, 60) or type(e).__name__})", "a NIfTI file",
+                       "copy or convert it again") from None
+
 # %% ../nbs/11_scans.ipynb #12e80a20
 def _slabs(f, layout, tally: _Tally, bar):
     "The stored array slab by slab along its last axis, as whole HU (second axis, first axis)."
@@ -352,9 +364,7 @@ def read_nifti(
     tally = _Tally(_one_line(path.name))
     try:
         with _open_nifti(path) as f, progress_bar(desc="read", show=progress, unit="slab") as bar:
-            header = _nifti_header(f, tally.what)
-            layout = _nifti_layout(header, tally.what)
-            grid, spacing_mm = _nifti_geometry(header, layout[0], tally.what)
+            header, layout, grid, spacing_mm = _nifti_claims(f, tally.what)
             bar.reset(total=layout[0][2])
             stored = on_disk(_slabs(f, layout, tally, bar))
     except (BadInput, gzip.BadGzipFile, EOFError, zlib.error) as e:

@@ -176,7 +176,7 @@ def test_bad_runs_and_inputs(layout, store, tmp_path, cli):
     (tmp_path/"scan.nii").write_text("")
     for args, word in ((("covid_predict", tmp_path/"empty", ok), "best.safetensors"), (("covid_predict", damaged, ok), "can't be read"),
                        (("covid_predict", run, tmp_path/"gray.npy"), "8-bit"), (("covid_predict", run, tmp_path/"nan.npy"), "NaN"),
-                       (("covid_predict", run, tmp_path/"oblong.npy"), "square"), (("covid_predict", run, tmp_path/"scan.nii"), ".npy"),
+                       (("covid_predict", run, tmp_path/"oblong.npy"), "square"), (("covid_predict", run, tmp_path/"scan.nii"), "no NIfTI"),
                        (("covid_predict", run, tmp_path/"missing.npy"), "missing.npy"), (("covid_submission", run, tmp_path/"empty"), "images_medseg"),
                        (("covid_submission", tmp_path/"empty", layout), "best.safetensors")):
         one_line(cli(*args, tmp_path/"out"), word)

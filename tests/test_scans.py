@@ -1,5 +1,5 @@
 """Scans from outside: phantom → DICOM and NIfTI → the same HU → predicted → the mask back in its place; refusals in one line."""
-import gzip, io, json, os, re, stat, zipfile
+import gzip, re, stat, zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -12,7 +12,7 @@ from conftest import note, real_data
 from covid_nbdev import scans
 from covid_nbdev.hu import BadInput
 from covid_nbdev.phantom import make_volume
-from covid_nbdev.scans import (AIR_HU, Scan, directions, find_grid, read_dicom, read_nifti, read_scan, write_dicom_series,
+from covid_nbdev.scans import (AIR_HU, read_dicom, read_nifti, read_scan, write_dicom_series,
                                write_nifti, write_nifti_labels)
 
 MM = (14., 3.25, 3.)
