@@ -322,11 +322,12 @@ def covid_predict(
     out: str,      # new folder: labels.npy, an overlay per slice, extent.csv, summary.html; of NIfTI labels.nii.gz too
     series: int = None,  # of DICOM: number in the list of series (the largest axial one)
     tta: bool = False,  # test-time augmentation: average with the mirrored slice, twice the time
+    min_px: int = 0,    # drop lesion areas with fewer pixels of the slice; 0 keeps all
 ):
     "Segment a scan with a trained model. Not for diagnosis."
     from covid_nbdev.phantom import atomic_folder
     from covid_nbdev.results import Predictor
-    predictor, scan = Predictor(run, tta=tta), _open_scan(input, series)
+    predictor, scan = Predictor(run, tta=tta, min_px=min_px), _open_scan(input, series)
     for line in scan.notes: print(f"note: {line}")
     for name, why in list(scan.skipped.items())[:20]: print(f"left out: {name}: {why}")
     if len(scan.skipped) > 20: print(f"left out: {len(scan.skipped) - 20} more files")
