@@ -1,7 +1,7 @@
 """The trainer against the bare loop, fastai and Lightning: seconds per step, in one run; the wait for the loader; memory.
 
     pip install -e .[bench]
-    python benchmarks/train.py              about eight minutes on 2 cores
+    python benchmarks/train.py              about six minutes on 2 cores
     python benchmarks/train.py --memory     the memory table alone, half a minute
 
 The same network, the same slices in the same order, the same loss and learning rate; every way starts from the same weights.
@@ -23,7 +23,7 @@ from covid_nbdev.phantom import write_phantom_dataset
 from covid_nbdev.train import FASTER, make_accelerator, train_epoch
 
 warnings.filterwarnings("ignore")
-SIZE, BATCH, STEPS, LR, ROUNDS = 128, 8, 8, 1e-4, 5
+SIZE, BATCH, STEPS, LR, ROUNDS = 128, 8, 8, 1e-4, 3
 loss_fn = nn.functional.cross_entropy
 
 
