@@ -149,8 +149,8 @@ def test_pip_takes_the_wheels(tmp_path):
                     *tmp_path.glob("*.whl")], check=True)
     assert (tmp_path/"here"/"bin"/"covid_train").is_file()
     for name in kaggle.NEEDED: assert list((tmp_path/"here").glob(f"{name}-*.dist-info/licenses/LICENSE*")), name
-    mine = {p.name for p in (ROOT/"covid_nbdev").iterdir() if p.is_file()}
-    assert mine == {p.name for p in (tmp_path/"here"/"covid_nbdev").iterdir()}
+    def files(root): return {p.relative_to(root) for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    assert files(ROOT/"covid_nbdev") == files(tmp_path/"here"/"covid_nbdev")
 
 
 def test_command(tmp_path, cli, monkeypatch):
