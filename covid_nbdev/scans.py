@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LEADS_TO', 'MAX_TILT_DEG', 'AIR_HU', 'PADDING_BELOW_HU', 'MOST_SIDE', 'MOST_SLICE_PX', 'MOST_PX', 'UNIT_MM', 'HEADER',
            'CT_IMAGE', 'ENHANCED_CT', 'LEGACY_CT', 'MOST_FILE_BYTES', 'MOST_FILES', 'MOST_ZIP_BYTES', 'DEFLATED',
-           'RUN_LENGTH', 'PLAIN', 'BY_GDCM', 'DECODE_S', 'DECODE_BYTES', 'directions', 'Grid', 'find_grid',
+           'RUN_LENGTH', 'PLAIN', 'BY_GDCM', 'START_S', 'DECODE_S', 'DECODE_CODE', 'directions', 'Grid', 'find_grid',
            'write_dicom_series', 'write_nifti', 'on_disk', 'Scan', 'read_nifti', 'write_nifti_labels', 'check_zip',
            'read_dicom', 'read_scan']
 
@@ -600,8 +600,8 @@ def _stack_mm(slices: list[_Slice], notes: list) -> tuple | None:
     if step and slices[0].spacing_mm: return _plausible((step, *slices[0].spacing_mm), notes)
     notes.append("no pixel spacing or slice distance in the header: no ml")
 
-# %% ../nbs/11_scans.ipynb #530ce677
-DECODE_S, DECODE_BYTES = 5, 1 << 30
+# %% ../nbs/11_scans.ipynb #e15eb37d
+START_S, DECODE_S = 60, 5
 
 def _decode_loop():
     "Runs in the second process, which has this source and nothing else of ours: files in, pixels out."
@@ -622,6 +622,17 @@ def _decode_loop():
         head = head.encode(errors="replace")
         out.write(len(head).to_bytes(8, "little") + len(body).to_bytes(8, "little") + head + body); out.flush()
 
+# %% ../nbs/11_scans.ipynb #98204957
+DECODE_CODE = f"{inspect.getsource(_decode_loop)}\n_decode_loop()"     # read now: the file may change later
+
+@contextmanager
+def _deadline(process, seconds: float):
+    "End the other process if it takes too long: whoever waits for it goes on."
+    late = threading.Timer(seconds, process.kill)
+    late.start()
+    try: yield
+    finally: late.cancel()
+
 # %% ../nbs/11_scans.ipynb #44aab348
 class _Decoder:
     "Decodes compressed DICOM files in a second process, which may die of them."
@@ -630,10 +641,10 @@ class _Decoder:
     def __exit__(self, *error): self.stop()
 
     def start(self) -> None:
-        code = f"{inspect.getsource(_decode_loop)}\n_decode_loop()"
-        self.process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL)
-        if self.process.stdout.read(5) != b"ready":
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen([sys.executable, "-c", DECODE_CODE], **pipes)
+        with _deadline(self.process, START_S): ready = self.process.stdout.read(5) == b"ready"
+        if not ready:
             self.stop()
             raise BadInput("a decoder for compressed pictures that does not start", "pydicom and python-gdcm",
                            "install them: pip install python-gdcm")
@@ -660,17 +671,15 @@ def __call__(self: _Decoder,
 ) -> np.ndarray:        # stored values (rows, columns)
     "The pixels, or `_Unfit`."
     if self.process is None: self.start()
-    late = threading.Timer(DECODE_S, self.process.kill)
-    late.start()
     try:
-        self.process.stdin.write(len(data).to_bytes(8, "little") + data); self.process.stdin.flush()
-        sizes = _take(self.process.stdout, 16)
-        head, body = (_take(self.process.stdout, int.from_bytes(n, "little")) for n in (sizes[:8], sizes[8:]))
+        with _deadline(self.process, DECODE_S):
+            self.process.stdin.write(len(data).to_bytes(8, "little") + data); self.process.stdin.flush()
+            sizes = _take(self.process.stdout, 16)
+            head, body = (_take(self.process.stdout, int.from_bytes(n, "little")) for n in (sizes[:8], sizes[8:]))
     except (_Unfit, OSError, KeyboardInterrupt) as e:
         self.stop()
         if isinstance(e, OSError): raise _Unfit("damaged (its compressed picture ends the decoder)") from None
         raise
-    finally: late.cancel()
     kind, _, rest = head.decode(errors="replace").partition(" ")
     if kind == "error": raise _Unfit(f"damaged ({_one_line(rest, 90)})")
     return np.frombuffer(body, kind).reshape([int(n) for n in rest.split("x")])
