@@ -4,13 +4,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test test-slow lessons readme clean
+.PHONY: help setup demo test test-slow lessons readme docs docs-serve chromium clean
 help:
 	@echo 'make demo     the main job, from nothing to a trained model and its results, on the built-in phantom'
 	@echo 'make test     every test: export, notebooks, saved outputs, tests/'
 	@echo 'make test-slow  the kernel with the versions of Kaggle, and every test with torch 2.7.1 (P100): two new environments of 6 GB'
 	@echo 'make lessons  after editing nbs/: export, run every lesson and save its outputs, clean, write README.md'
-	@echo 'make clean    remove .venv; your runs are kept'
+	@echo 'make docs     the site, into _docs/: by Quarto where that is installed, else by packages from PyPI alone'
+	@echo 'make docs-serve  make docs, then show it on localhost'
+	@echo 'make clean    remove .venv and the built site; your runs are kept'
 
 setup: $(READY)
 
@@ -24,11 +26,17 @@ $(READY): settings.ini pyproject.toml
 demo: $(READY)
 	$(BIN)/covid_demo
 
-test: $(READY)
+test: $(READY) chromium
 	$(BIN)/python -m pytest
 
 test-slow: $(READY)
 	$(BIN)/python tests/slow.py
+
+# The tests of the site look at it in a browser. Without root they are skipped where there is none (tests/skips.txt).
+chromium:
+	@if [ ! -e /usr/bin/chromium ] && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; } \
+	  || echo 'chromium could not be installed: the tests of the site are skipped'; fi
 
 lessons: $(READY)
 	$(BIN)/python tests/badges.py --write
@@ -40,5 +48,11 @@ lessons: $(READY)
 readme: $(READY)
 	$(BIN)/python tests/readme.py --write
 
+docs: $(READY)
+	$(BIN)/python tests/docs.py
+
+docs-serve: $(READY)
+	$(BIN)/python tests/docs.py --serve
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) _docs _proc

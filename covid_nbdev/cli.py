@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SUMMARY', 'DEMO', 'DEMO_MARK', 'command', 'covid_phantom', 'covid_etl', 'covid_train', 'covid_predict',
-           'covid_submission', 'covid_kernel', 'covid_demo']
+           'covid_submission', 'covid_deid', 'covid_kernel', 'covid_demo']
 
 # %% ../nbs/15_cli.ipynb #b4f79b44
 import argparse
@@ -271,7 +271,7 @@ th:first-child {text-align: left} .warn {border: 2px solid #a00; padding: .4em .
 .pictures {display: grid; grid-template-columns: repeat(3, 1fr); gap: .6em} figure {margin: 0} img {width: 100%}
 figcaption, footer {font-size: 13px} i {display: inline-block; width: .8em; height: .8em}</style>
 <h1>Predicted extent of lesions</h1><p class="warn">Not for diagnosis. Computed by a model for teaching and research
-that was never tested on patients.</p>$table<p>Colors: $legend.$sides</p><div class="pictures">$pictures</div>$notes
+that was never tested in clinical use.</p>$table<p>Colors: $legend.$sides</p><div class="pictures">$pictures</div>$notes
 <footer><p>$slices slices. Model: $model. Every slice is in extent.csv, and has its own picture.</p></footer></html>
 """
 
@@ -322,11 +322,12 @@ def covid_predict(
     out: str,      # new folder: labels.npy, an overlay per slice, extent.csv, summary.html; of NIfTI labels.nii.gz too
     series: int = None,  # of DICOM: number in the list of series (the largest axial one)
     tta: bool = False,  # test-time augmentation: average with the mirrored slice, twice the time
+    min_px: int = 0,    # drop lesion areas with fewer pixels of the slice; 0 keeps all
 ):
     "Segment a scan with a trained model. Not for diagnosis."
     from covid_nbdev.phantom import atomic_folder
     from covid_nbdev.results import Predictor
-    predictor, scan = Predictor(run, tta=tta), _open_scan(input, series)
+    predictor, scan = Predictor(run, tta=tta, min_px=min_px), _open_scan(input, series)
     for line in scan.notes: print(f"note: {line}")
     for name, why in list(scan.skipped.items())[:20]: print(f"left out: {name}: {why}")
     if len(scan.skipped) > 20: print(f"left out: {len(scan.skipped) - 20} more files")
@@ -356,6 +357,7 @@ def covid_submission(
     data: str,     # a store, or a folder with Kaggle's files
     out: str,      # the .csv to write
     tta: bool = False,  # test-time augmentation: average with the mirrored slice, twice the time
+    min_px: int = 0,    # drop lesion areas with fewer pixels of the slice; 0 keeps all
     submit: bool = False,  # submit it to the competition as well, with Kaggle's client
     message: str = "",     # with --submit: a note that Kaggle shows beside the score (the run's name)
 ):
@@ -365,9 +367,37 @@ def covid_submission(
     if submit: kaggle_client()       # no credentials? Say so before minutes of work
     slices = _test_slices(data)
     from covid_nbdev.results import Predictor, predict, write_submission
-    n = write_submission(out, predict(Predictor(run, tta=tta), slices))
+    n = write_submission(out, predict(Predictor(run, tta=tta, min_px=min_px), slices))
     print(f"{n} lines for {len(slices)} test slices in {out}")
     if submit: print(submit_file(out, message or f"covid_nbdev {Path(run).resolve().name}"))
+
+# %% ../nbs/15_cli.ipynb #ac6fa6a3
+def _underscores(option: str) -> str:
+    "--shift-dates, as most programs spell it, for --shift_dates; what stands behind an equals sign stays."
+    name, equals, value = option.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
+
+def _dashes_too(script):
+    "Accept options spelled with dashes."
+    @wraps(script)
+    def either(*args, **kwargs):
+        if not (args or kwargs): sys.argv[1:] = [_underscores(a) if a.startswith("--") else a for a in sys.argv[1:]]
+        return script(*args, **kwargs)
+    return either
+
+@_dashes_too
+@command("covid_deid scans runs/scans_without_names --shift_dates", "Nothing was written.")
+def covid_deid(
+    src: str,                      # a DICOM file, or a folder with DICOM files; never changed
+    dest: str,                     # new folder for the copies
+    shift_dates: bool = False,     # move each patient's dates by a secret number of days, instead of removing them
+    key: str = None,               # file for the way back from new names to old, away from SRC and DEST
+    keep_secondary: bool = False,  # also take screenshots and images with text in the picture
+):
+    "Copy DICOM images without the person: the Basic Profile of DICOM PS3.15, verified. Pixels are not changed."
+    from covid_nbdev.privacy import deidentify
+    print(deidentify(src, dest, shift_dates=shift_dates, key=key, keep_secondary=keep_secondary))
+    if key: print(f"the way back is in {key}: whoever has it can name the patients")
 
 # %% ../nbs/15_cli.ipynb #00ff6e22
 def _upload_lines(folder: Path, about: dict) -> list[str]:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AGREE', 'FALSE_POSITIVE', 'FALSE_NEGATIVE', 'AIR_BELOW_HU', 'EDGES_HU', 'LIMITS', 'Predictor', 'predict',
            'error_overlay', 'error_text', 'plot_overlays', 'telling_slices', 'lung_mask', 'ThresholdBaseline',
-           'threshold_baseline', 'scores', 'evaluate', 'results_table', 'lesion_extent', 'extent_table',
+           'threshold_baseline', 'scores', 'evaluate', 'results_table', 'remove_small', 'lesion_extent', 'extent_table',
            'write_submission', 'model_card', 'write_results', 'read_slices']
 
 # %% ../nbs/12_results.ipynb #ea5fc9bf
@@ -30,7 +30,7 @@ from .masks import CLASSES
 from .metrics import ConfusionMatrix, bootstrap_interval, confusion
 from .metrics import miou_by_batch, miou_per_image, miou_pooled
 from .phantom import atomic_file, progress_bar
-from .train import check_gpu, load_model, plot_history
+from .train import check_gpu, load_config, load_model, plot_history
 
 # %% ../nbs/12_results.ipynb #8ebbcdd9
 class Predictor:
@@ -39,8 +39,9 @@ class Predictor:
         run,              # a run's folder, or its best.safetensors
         device=None,      # torch device; a supported GPU or the CPU if None
         tta=False,        # test-time augmentation: average with the prediction for the mirrored slice
+        min_px=0,         # small-component cleaning: lesion areas with fewer pixels are dropped; 0 keeps all
     ):
-        self.device, self.tta = device or check_gpu(), tta
+        self.device, self.tta, self.min_px = device or check_gpu(), tta, _checked_px(min_px)
         self.model, self.about = load_model(run, self.device)
         self.resize = valid_transforms(self.about["size"])
 
@@ -56,12 +57,18 @@ class Predictor:
         return nn.functional.interpolate(logits, size=hu.shape, mode="bilinear", align_corners=False)[0]
 
 # %% ../nbs/12_results.ipynb #d22678b9
+def _checked_px(min_px: int) -> int:
+    "A number of pixels, or BadInput."
+    if int(min_px) != min_px or min_px < 0: raise BadInput(f"min_px {min_px}", "a whole number of pixels, 0 or more")
+    return int(min_px)
+
 @patch
 def __call__(self: Predictor,
     hu,               # one slice in HU (H, W)
 ) -> np.ndarray:      # uint8 (H, W), class per pixel
-    "The most likely class of each pixel."
-    return self.logits(hu).argmax(0).byte().cpu().numpy()
+    "The most likely class of each pixel; without small islands, if asked."
+    labels = self.logits(hu).argmax(0).byte().cpu().numpy()
+    return remove_small(labels, self.min_px) if self.min_px > 1 else labels
 
 # %% ../nbs/12_results.ipynb #e9384a76
 def predict(
@@ -125,8 +132,8 @@ def telling_slices(
     preds,      # uint8 labels (H, W) each
     trues,      # uint8 labels (H, W) each
 ) -> list[int]:     # up to three numbers: best, median and worst
-    "The best, the median and the worst slice by Dice of any lesion, among those that have one."
-    scores = {i: ConfusionMatrix(n=2).update((p < 2).astype(int), (t < 2).astype(int)).dice()[1]
+    "The best, the median and the worst slice by IoU of any lesion (both classes as one), among those that have one."
+    scores = {i: ((p < 2) & (t < 2)).sum()/((p < 2) | (t < 2)).sum()
               for i, (p, t) in enumerate(zip(preds, trues)) if (t < 2).any()}
     ranked = sorted(scores, key=scores.get, reverse=True)
     return list(dict.fromkeys([ranked[0], ranked[len(ranked)//2], ranked[-1]])) if ranked else []
@@ -266,6 +273,23 @@ def results_table(
     table = pd.DataFrame({"model": row(metrics), "thresholds": row(metrics["baseline"]["threshold"])}).T
     return table.astype(float).round(3)
 
+# %% ../nbs/12_results.ipynb #158ad47e
+def remove_small(
+    labels,        # uint8 (H, W), class per pixel
+    min_px: int,   # lesion areas with fewer pixels are dropped; 0 and 1 keep all
+) -> np.ndarray:   # uint8 (H, W), a copy
+    "Labels without small islands of lesion: those become lungs_other where they touch it, else background."
+    labels, touching = np.array(labels), np.ones((3, 3), bool)           # a corner is enough
+    if labels.ndim != 2: raise BadInput(f"labels of shape {labels.shape}", "one slice (H, W)", "clean slice by slice")
+    area, n = ndimage.label(labels < 2, touching)                        # 0: no lesion; then 1 to n
+    small = np.bincount(area.ravel(), minlength=n + 1) < _checked_px(min_px)
+    small[0] = False
+    at_lung = area[ndimage.binary_dilation(labels == 2, touching)]       # areas that lung pixels reach
+    becomes = np.where(np.bincount(at_lung, minlength=n + 1) > 0, 2, 3)
+    gone = small[area]
+    labels[gone] = becomes[area[gone]]
+    return labels
+
 # %% ../nbs/12_results.ipynb #2f3eb68b
 def lesion_extent(
     labels,               # uint8 (H, W) of one slice, or (N, H, W) of a scan
@@ -368,7 +392,7 @@ def model_card(
 - Training: size {metrics['train_size']}, loss {config['loss']}, batch {config['batch_size']}, \
 learning rate {config['lr']}, seed {config['seed']}
 - Best epoch: {metrics['epoch']} of at most {config['epochs']}"""
-    head = "# Model card\n\n**Not for diagnosis.** A model for teaching and research. It was never tested on patients."
+    head = "# Model card\n\n**Not for diagnosis.** A model for teaching and research, never tested in clinical use."
     return "\n\n".join([head, facts, _score_tables(metrics), LIMITS.format(**metrics)])
 
 # %% ../nbs/12_results.ipynb #da97ffef
@@ -377,7 +401,7 @@ def _write_figures(run: Path, store: Store, preds) -> None:
     valid = split(store).valid
     chosen = telling_slices(preds, [store.labels[r] for r in valid]) or [0]
     slices, trues = ([part[valid[i]] for i in chosen] for part in (store.images, store.labels))
-    figures = {"curves.png": plot_history(pd.read_csv(run/"history.csv")),
+    figures = {"curves.png": plot_history(pd.read_csv(run/"history.csv"), config=load_config(run)),
                "overlays.png": plot_overlays(slices, [preds[i] for i in chosen], trues, ["best", "median", "worst"])}
     for name, fig in figures.items():
         with atomic_file(run/name) as tmp: fig.savefig(tmp, dpi=110, bbox_inches="tight")

@@ -23,6 +23,7 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 
+# %% ../nbs/10_train.ipynb #bad044ad
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -84,7 +85,7 @@ def _gpu_verdict(name: str, capability: tuple[int, int], arch_list: list[str], v
     return (f"{name} (compute capability {capability[0]}.{capability[1]}), which PyTorch {version} was not built for "
             f"({', '.join(arch_list)}); " + (f"use it by: {line}" if line else "no PyTorch on PyPI serves it any more"))
 
-def gpu_verdicts() -> list[str]:   # one per device, in CUDA's order: empty for a GPU that can be used, else what is wrong
+def gpu_verdicts() -> list[str]:   # one per device, in CUDA's order: empty if it can be used, else what is wrong
     "Look at every GPU before anything runs on it."
     number = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [_gpu_verdict(torch.cuda.get_device_name(i), torch.cuda.get_device_capability(i),
@@ -275,7 +276,8 @@ def make_accelerator(
 def _summed(accelerator: Accelerator, *values) -> list:
     "Numbers or small arrays, each added up over all processes."
     if accelerator.num_processes == 1: return list(values)
-    return [accelerator.reduce(torch.as_tensor(np.asarray(v), device=accelerator.device), "sum").cpu().numpy() for v in values]
+    return [accelerator.reduce(torch.as_tensor(np.asarray(v), device=accelerator.device), "sum").cpu().numpy()
+            for v in values]
 
 # %% ../nbs/10_train.ipynb #8c4a8cba
 def train_epoch(model, loader, loss_fn, optimizer, schedule, accelerator, bar=None) -> tuple[float, float, float]:
@@ -290,7 +292,7 @@ def train_epoch(model, loader, loss_fn, optimizer, schedule, accelerator, bar=No
             if not math.isfinite(value):
                 raise BadInput(f"a loss of {value}", "a finite number",
                                "try a lower learning rate; what was saved before is kept")
-            accelerator.backward(loss)            # scaled where fp16 needs it
+            accelerator.backward(loss)            # over `accumulate`, a smaller last group too; scaled for fp16
             lr = optimizer.param_groups[0]["lr"]
             optimizer.step()
             if accelerator.sync_gradients and not accelerator.optimizer_step_was_skipped: schedule.step()
@@ -307,7 +309,7 @@ def train_epoch(model, loader, loss_fn, optimizer, schedule, accelerator, bar=No
 def valid_epoch(model, loader, loss_fn, accelerator) -> tuple[float, float]:
     "Mean loss (of batches, by their slices) and pooled mIoU on the validation slices, at the training size."
     model = accelerator.unwrap_model(model).eval()
-    if accelerator.num_processes > 1:             # each process has running statistics of its own: the first one's count
+    if accelerator.num_processes > 1:             # running statistics differ between processes: the first one's count
         for statistic in model.buffers(): broadcast(statistic)
     total, n, cm = 0., 0, ConfusionMatrix()
     for x, y in loader:
@@ -344,7 +346,7 @@ class _Run:
 
 # %% ../nbs/10_train.ipynb #507c7e49
 def _random_states(accelerator: Accelerator) -> list[list]:
-    "The state of every process's generators: which connections are dropped next."
+    "The state of every process's generators: which blocks are skipped next."
     own = [torch.get_rng_state()] + ([torch.cuda.get_rng_state()] if accelerator.device.type == "cuda" else [])
     return gather_object([own])
 
@@ -406,9 +408,7 @@ def _set_up(store: Store, folder: Path, config: TrainConfig, accelerator: Accele
     "Seed, loaders, network, optimizer and schedule; with `going_on`, in the state that last.pt kept."
     torch.manual_seed(config.seed)
     loaders = dataloaders(store, config.size, config.batch_size, config.seed, config.workers, rotate=config.rotate)
-    if loaders.train.batch_size % accelerator.num_processes:
-        raise BadInput(f"batches of {loaders.train.batch_size} for {accelerator.num_processes} GPUs",
-                       "a batch size that they can share out evenly", "change --batch_size")
+    _check_shares(loaders, config, accelerator.num_processes)
     model = _start_model(config, going_on).to(accelerator.device, memory_format=FASTER)
     optimizer = Adam(model.parameters(), lr=config.lr)
     steps = config.epochs*math.ceil(len(loaders.train)/config.accumulate)
@@ -417,7 +417,7 @@ def _set_up(store: Store, folder: Path, config: TrainConfig, accelerator: Accele
     model, optimizer, train, valid = accelerator.prepare(model, optimizer, loaders.train, loaders.valid)
     run = _Run(folder, config, accelerator, Loaders(train, valid, loaders.standardizer), model,
                _loss_of(config, store, accelerator.device), optimizer, schedule, facts)
-    if accelerator.process_index: torch.manual_seed(config.seed + accelerator.process_index)   # drop other connections
+    if accelerator.process_index: torch.manual_seed(config.seed + accelerator.process_index)   # skip other blocks
     if going_on: _restore(run)
     return run
 
@@ -425,6 +425,16 @@ def _loss_of(config: TrainConfig, store: Store, device):
     "The loss that the settings ask for."
     if config.class_weights == "none": return loss_function(config.loss)
     return loss_function(config.loss, balanced_weights(class_pixels(store, split(store).train)).to(device))
+
+# %% ../nbs/10_train.ipynb #94fc44cd
+def _check_shares(loaders: Loaders, config: TrainConfig, processes: int) -> None:
+    "Raise `BadInput` if the processes can't share out a batch, or get too little of it for batch normalization."
+    for n in {loader.batch_size for loader in loaders[:2]}:     # with few slices, training batches are smaller
+        if n % processes:
+            raise BadInput(f"batches of {n} for {processes} GPUs", "a batch size that they can share out evenly",
+                           "change --batch_size")
+        if n == processes > 1 and config.size < 64:
+            raise BadInput(f"batches of {n} at {config.size} pixels for {processes} GPUs", "2 slices for each or more")
 
 # %% ../nbs/10_train.ipynb #1dd4a708
 def _one_epoch(run: _Run, bar_of) -> None:
@@ -497,7 +507,7 @@ def fit(
     deadline_s: float | None = None,      # seconds from now: no epoch is begun that would end later
     bar_of=progress_bar,                  # what makes the bar
 ) -> pd.DataFrame:                        # the history, one row per epoch
-    "Train; keep the best model and, after each epoch, all that resuming needs. In one process, or a launcher's several."
+    "Train; keep the best model and, after each epoch, all that resuming needs. In one process, or each of several."
     start = time.monotonic()
     with memory_advice(config):
         run = _begin(store, Path(run), config, resume, device)
@@ -550,16 +560,18 @@ def _report_epoch(row: dict, config: TrainConfig) -> None: print(json.dumps({"ep
 def _train_as_told() -> None:
     "What each of several processes runs: do what the file says, tell the parent; what a user can mend is told, too."
     told = json.loads(Path(sys.argv[1]).read_text())
+    deadline_s = told["until"] and told["until"] - time.time()     # starting this process took some of the time
     device = torch.device("cpu") if told["cpu"] else torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     try:
         history = fit(Store(told["store"]), told["run"], TrainConfig(**told["config"]), told["resume"], device,
-                      on_epoch=_report_epoch, deadline_s=told["deadline_s"], bar_of=_ReportingBar)
+                      on_epoch=_report_epoch, deadline_s=deadline_s, bar_of=_ReportingBar)
         if os.environ["RANK"] == "0": print(json.dumps({"history": history.to_dict("records")}), flush=True)
     except BadInput as e:
         print(json.dumps({"problem": e.parts}), flush=True)
         os._exit(2)         # at once: the other processes may be waiting for this one
     torch.distributed.destroy_process_group()
 
+# %% ../nbs/10_train.ipynb #f649debe
 def _launch_line(task: Path, processes: int) -> list[str]:
     "The command that starts the processes on this machine, and ends them all when one fails."
     worker = [sys.executable, "-c", "from covid_nbdev.train import _train_as_told as train; train()", str(task)]
@@ -642,7 +654,7 @@ def fit_parallel(
     gpus, processes = _share_out(device, processes)
     if processes == 1: return fit(store, run, config, resume, device, progress, on_epoch, deadline_s)
     told = {"store": os.path.abspath(store.path), "run": os.path.abspath(run), "config": asdict(config),
-            "resume": resume, "cpu": not gpus, "deadline_s": deadline_s}
+            "resume": resume, "cpu": not gpus, "until": None if deadline_s is None else time.time() + deadline_s}
     with tempfile.TemporaryDirectory() as tmp:
         (task := Path(tmp)/"task.json").write_text(json.dumps(told))
         follower = _Follower(config, progress, on_epoch)
@@ -665,5 +677,6 @@ def plot_history(
         if config and last < config.epochs and last - best["epoch"] >= config.patience:
             ax.axvline(last, color="black", ls="--", lw=1, label=f"stopped early: {last}")
         ax.set_xlabel("epoch"); ax.set_ylabel(name); ax.legend(fontsize=8, frameon=False)
+        ax.xaxis.get_major_locator().set_params(integer=True)
     axs[0].set_yscale("log")   # at a high learning rate the validation loss may jump a hundredfold for an epoch
     return axs[0].figure

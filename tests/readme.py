@@ -37,8 +37,8 @@ def make() -> dict[str, bytes]:
     for alt in alts: text = text.replace("![png](", f"![{alt}](", 1)
     # GitHub knows no Quarto callouts, but it folds <details>
     text = re.sub(r"::: \{\.callout[^}]*\}\n## (.+)\n(.*?)\n:::", r"<details><summary>\1</summary>\n\n\2\n\n</details>", text, flags=re.S)
-    # links between lessons lead to the notebooks
-    text = re.sub(r"\]\((\d\d_\w+\.ipynb)", r"](nbs/\1", text)
+    # links between pages lead to their sources
+    text = re.sub(r"\]\((\d\d_\w+\.ipynb|\w+\.qmd)", r"](nbs/\1", text)
     files = {name: data for name, data in resources["outputs"].items()}
     return {"README.md": (HEAD + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n").encode(), **files}
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 KAGGLE = ["torch==2.10.0", "torchvision==0.25.0", "albumentations==2.0.8", "ipywidgets==8.1.5", "fastcore<2", "timm", "pydicom",
           "accelerate", "safetensors", "kaggle", "huggingface-hub", "packaging", "ipykernel"]
 P100 = ["torch==2.7.1", "torchvision==0.22.1"]
-OURS = ("segmentation-models-pytorch",)
+OURS = ("segmentation-models-pytorch", "python-gdcm", "dicom-anonymizer")
 
 
 def requirements() -> list[str]:

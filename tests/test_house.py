@@ -69,7 +69,7 @@ def test_no_module_without_a_lesson():
 
 
 def test_light_modules_do_not_import_torch():
-    light = "hu masks metrics phantom etl eda scans kaggle cli".split()
+    light = "hu masks metrics phantom etl eda scans kaggle privacy cli".split()
     code = f"import sys; {'; '.join(f'import covid_nbdev.{m}' for m in light)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 

@@ -79,7 +79,8 @@ def test_two_processes_and_accumulation_equal_one(odd, tmp_path):
     two, counted = train_frozen(odd, tmp_path/"two", 2, 8, 1)
     assert counted == [[[n, n*64*64]]*2]*2
     added, _ = train_frozen(odd, tmp_path/"added", 1, 4, 2)
-    for other in (two, added):
+    both, _ = train_frozen(odd, tmp_path/"both", 2, 4, 2)
+    for other in (two, added, both):
         for column in one.columns.drop("seconds"): np.testing.assert_allclose(other[column], one[column], rtol=0, atol=1e-9)
 
 
@@ -109,6 +110,17 @@ def test_problems_come_through(odd, tmp_path, monkeypatch):
         fit_parallel(odd, tmp_path/"c", TrainConfig(epochs=1, **B0), processes=3)
 
 
+def test_batches_that_processes_can_share(odd):
+    "Both loaders' batches: with few slices those of training are smaller. And one slice of 32 pixels each is too little."
+    def check(batch_size, size, processes):
+        config = TrainConfig(batch_size=batch_size, size=size, encoder="efficientnet-b0")
+        t._check_shares(t.dataloaders(odd, size, batch_size), config, processes)
+    assert len(split(odd).train) == 24      # so training batches are of 24, which two can share, validation's of 25
+    with pytest.raises(BadInput, match="batches of 25 for 2 GPUs"): check(25, 64, 2)
+    with pytest.raises(BadInput, match="batches of 2 at 32 pixels for 2 GPUs"): check(2, 32, 2)
+    check(4, 32, 2); check(2, 64, 2); check(25, 64, 1)
+
+
 def test_gpus_are_numbered_as_the_user_sees_them(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
     assert t._launch_environment([0, 2], 2)["CUDA_VISIBLE_DEVICES"] == "4,7"
@@ -126,6 +138,35 @@ def test_covid_train_under_a_launcher(odd, tmp_path):
     assert r.returncode == 0, r.stderr[-3000:]
     assert r.stdout.count("epoch   1/1") == r.stdout.count("metrics.json") == 1
     assert {"best.safetensors", "last.pt", "metrics.json", "submission.csv"} <= {p.name for p in run.iterdir()}
+
+
+def test_on_one_cpu_it_is_the_plain_loop(odd, tmp_path):
+    "Accelerate changes nothing there, to the last bit: the lesson's first loop gives the same weights."
+    config = TrainConfig(epochs=1, batch_size=8, **B0)
+    fit(odd, tmp_path/"run", config, device="cpu", progress=False, on_epoch=None)
+    torch.manual_seed(config.seed)
+    loaders = t.dataloaders(odd, config.size, config.batch_size, config.seed, rotate=config.rotate)
+    model = t.build_model(config.encoder).to(memory_format=t.FASTER).train()
+    optimizer = t.Adam(model.parameters(), lr=config.lr)
+    schedule = t.OneCycleLR(optimizer, max_lr=config.lr, total_steps=len(loaders.train))
+    loaders.train.dataset.epoch = 1
+    for x, y in loaders.train:
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step(); schedule.step(); optimizer.zero_grad()
+    saved = torch.load(tmp_path/"run"/"last.pt", weights_only=True)["model"]
+    assert all(torch.equal(saved[k], v) for k, v in model.state_dict().items())
+
+
+def test_time_to_start_processes_counts(monkeypatch, tmp_path):
+    "A deadline is seconds from the call of `fit_parallel`, not from when its processes are up."
+    task = tmp_path/"task.json"
+    task.write_text(json.dumps({"store": "s", "run": "r", "config": {}, "resume": False, "cpu": True, "until": time.time() + 100}))
+    class Ready(Exception): pass
+    def ready(*args, deadline_s, **more): raise Ready(deadline_s)
+    monkeypatch.setattr(t, "fit", ready); monkeypatch.setattr(t, "Store", str); monkeypatch.setattr(sys, "argv", ["", str(task)])
+    monkeypatch.setattr(time, "time", lambda now=time.time() + 30: now)
+    with pytest.raises(Ready) as e: t._train_as_told()
+    assert 65 < e.value.args[0] < 71
 
 
 def test_half_precision_on_the_cpu(odd, tmp_path):
@@ -170,8 +211,9 @@ def test_out_of_memory_says_what_to_try(odd, tmp_path, monkeypatch, error):
     with pytest.raises(RuntimeError, match="something else"): fit(odd, tmp_path/"c", TrainConfig(**B0), device="cpu")
 
 
-def test_interrupted_parent_leaves_no_process(odd, tmp_path):
-    "Ctrl-C in the parent (a notebook's stop button): its processes end, what was saved can be gone on with."
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
+def test_interrupted_parent_leaves_no_process(odd, tmp_path, sent):
+    "Ctrl-C in the parent (a notebook's stop button), or its end (a restart): its processes end, what was saved can be gone on with."
     code = ("import sys; from covid_nbdev.etl import Store; from covid_nbdev.train import *\n"
             "fit_parallel(Store(sys.argv[1]), sys.argv[2], TrainConfig(epochs=500, patience=500, batch_size=8, size=64, "
             "encoder='efficientnet-b0'), processes=2, device='cpu')")
@@ -179,9 +221,12 @@ def test_interrupted_parent_leaves_no_process(odd, tmp_path):
     while not (tmp_path/"run"/"last.pt").is_file():
         assert p.poll() is None, p.communicate()[1]
         time.sleep(.1)
-    p.send_signal(signal.SIGINT)
+    p.send_signal(sent)
     _, err = p.communicate(timeout=60)
-    assert "KeyboardInterrupt" in err
-    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-    assert "_train_as_told" not in left
+    def left(): return "_train_as_told" in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    if sent == signal.SIGINT: assert "KeyboardInterrupt" in err
+    else:
+        deadline = time.monotonic() + 30         # they notice when they next report to nobody
+        while left() and time.monotonic() < deadline: time.sleep(.2)
+    assert not left()
     torch.load(tmp_path/"run"/"last.pt", weights_only=True)

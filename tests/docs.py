@@ -1,0 +1,207 @@
+"""The documentation site, from nbs/ into _docs/.
+
+    python tests/docs.py                 with Quarto on PATH nbdev's own nbdev_docs; without it, by packages from PyPI alone
+    python tests/docs.py --pip           the second way, Quarto or not: what tests/test_site.py looks at
+    python tests/docs.py --serve         build, then show the site on localhost; Ctrl-C ends it
+
+No lesson is run again: pages show the saved outputs. nbdev does execute what it needs for the reference, the exported
+cells and the imports. What the two ways do differently stands in CONTRIBUTING.md.
+"""
+import argparse, functools, http.server, os, re, shutil, subprocess, sys, tempfile, time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = r"\.(?:ipynb|qmd|html)$"    # what becomes a page; stylesheets and pictures beside them don't
+BASE = "https://covid-nbdev.github.io/covid_nbdev/"
+
+
+# ---- with Quarto
+
+def quarto():
+    "What nbdev's own documentation does."
+    # nbdev_docs would write README.md by Quarto if it were older than index.ipynb; ours is made by tests/readme.py
+    os.utime(ROOT/"README.md")
+    subprocess.run([sys.executable, "-c", "from nbdev.quarto import nbdev_docs; nbdev_docs()"], check=True)
+    return ROOT/"_docs"
+
+
+# ---- by packages from PyPI
+
+def processed() -> Path:
+    "Run nbdev's processors, as nbdev_docs does before it calls Quarto: the folder with the processed notebooks."
+    import nbdev.doclinks
+    from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml
+    from nbdev.serve import proc_nbs
+    refresh_quarto_yml()
+    nbdev.doclinks._build_modidx()
+    nbdev_sidebar.__wrapped__(path=ROOT/"nbs", file_glob=None, file_re=PAGES)
+    # nbdev keeps what it processed earlier, also when the source is gone
+    for old in (ROOT/"_proc").glob("*"):
+        if old.is_dir(): shutil.rmtree(old)
+        elif not (ROOT/"nbs"/old.name).exists(): old.unlink()
+    return proc_nbs(ROOT/"nbs", n_workers=os.cpu_count() or 1)
+
+
+def page_name(nb) -> str:
+    "The page's name that nbdev wrote into the front matter, without .html."
+    found = re.search(r"^output-file: (\S+)\.html$", nb.cells[0].source, re.M)
+    return found[1] if found else ""
+
+
+CODE_OR_MATH = re.compile(r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)`*[ \t]*$|(?P<tick>`+)(?!`).+?(?<!`)(?P=tick)(?!`)"
+                          r"|(?<!\\)\$\$(?P<display>.+?)\$\$|(?<![\\$])\$(?P<inline>(?=\S)[^$]+?(?<=\S))\$(?!\d)", re.M | re.S)
+
+
+@functools.cache
+def tex_commands() -> set[str]:
+    "What latex2mathml knows: it draws an unknown command as text, or drops it, without a word."
+    from latex2mathml import commands, symbols_parser
+    known = set(symbols_parser.SYMBOLS or symbols_parser.parse_symbols())
+    for value in vars(commands).values():
+        if isinstance(value, str): known.add(value)
+        elif isinstance(value, (tuple, list, set, frozenset, dict)): known |= {v for v in value if isinstance(v, str)}
+    return known
+
+
+CHILDREN = {"mfrac": 2, "mroot": 2, "msub": 2, "msup": 2, "msubsup": 3, "mover": 2, "munder": 2, "munderover": 3}
+
+
+def mathml(tex: str, display: str) -> str:
+    "A formula as MathML. Stops at what a typo makes of it."
+    from latex2mathml.converter import convert
+    unknown = [c for c in re.findall(r"\\[a-zA-Z]+", tex) if c not in tex_commands()]
+    if unknown: raise ValueError(f"found {', '.join(unknown)} in the formula {tex}; expected TeX that latex2mathml knows: look for a typo")
+    html = convert(tex, display=display)
+    short = [e.tag.split("}")[1] for e in ElementTree.fromstring(html).iter() if len(e) != CHILDREN.get(e.tag.split("}")[1], len(e))]
+    if short: raise ValueError(f"found {', '.join(short)} with parts missing in the formula {tex}: look for missing braces")
+    return html
+
+
+def math_to_html(text: str) -> str:
+    "Markdown with its formulas as MathML: smalldocs would fetch KaTeX from a CDN. Code keeps its dollars."
+    def one(m):
+        if m["display"]: return f"\n\n```{{=html}}\n<p class=\"math display\">{mathml(m['display'].strip(), 'block')}</p>\n```\n\n"
+        if m["inline"]: return mathml(m["inline"], "inline")
+        return m[0]
+    return CODE_OR_MATH.sub(one, text)
+
+
+def documented(nb) -> set[str]:
+    "Anchors of the names that a notebook's reference shows."
+    shown = [o.data["text/markdown"] for c in nb.cells for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})]
+    return {name.lower() for text in shown for name in re.findall(r"^#{2,4} (\S+)$", text, re.M)}
+
+
+def for_smalldocs(text: str, names: dict[str, str], reference: set[str]) -> str:
+    "Markdown as smalldocs wants it: formulas, links to pages by their names, nothing fetched from elsewhere."
+    text = math_to_html(text)
+    # a docment's name in backticks becomes a link inside the signature's code, where a link is not read as one
+    link = r"\[(`[^`\]]+`)\]\(" + re.escape(BASE) + r"([^)]+)\)"
+    text = re.sub(r"^(`{3,}).*?^\1", lambda m: re.sub(link, r"\1", m[0]), text, flags=re.M | re.S)
+    # nbdev links names of the library to the published site, also those that no reference shows (`exporti`)
+    text = re.sub(link, lambda m: f"[{m[1]}]({m[2]})" if m[2] in reference else m[1], text)
+    text = re.sub(r"\]\(([\w.]+\.ipynb)", lambda m: f"]({names.get(m[1], m[1])}", text)
+    # badges are pictures of other sites: their words as a button instead
+    text = re.sub(r"\[!\[([^\]]*)\]\(https?://[^)]*\)\]\(([^)]*)\)", r"[\1](\2){.btn .btn-sm .btn-outline-primary}", text)
+    return text
+
+
+def stage(source: Path, dest: Path):
+    "Copy the processed pages to `dest` in the form that smalldocs renders."
+    notebooks = {p.name: nbformat.read(p, as_version=4) for p in sorted(source.glob("*.ipynb"))}
+    names = {name: f"{page_name(nb) or Path(name).stem}.ipynb" for name, nb in notebooks.items()}
+    reference = {f"{Path(names[name]).stem}.html#{anchor}" for name, nb in notebooks.items() for anchor in documented(nb)}
+    mended = functools.partial(for_smalldocs, names=names, reference=reference)
+    for name, nb in notebooks.items():
+        for c in nb.cells:
+            if c.cell_type == "markdown": c.source = mended(c.source)
+            for o in c.get("outputs", []):
+                if "text/markdown" in o.get("data", {}): o.data["text/markdown"] = mended(o.data["text/markdown"])
+        nb.metadata.pop("widgets", None)    # of no use without a kernel, and large
+        nbformat.write(nb, dest/names[name])
+    for p in source.iterdir():
+        if p.suffix == ".ipynb" or not p.is_file(): continue
+        if p.suffix == ".qmd": (dest/p.name).write_text(mended(p.read_text()))
+        elif p.suffix == ".yml": (dest/p.name).write_text(re.sub(r"\b[\w.]+\.ipynb", lambda m: names.get(m[0], m[0]), p.read_text()))
+        else: shutil.copy(p, dest)
+
+
+# For the keyboard: a div that opens by click opens by Enter and by the space bar; what scrolls sideways can be reached.
+KEYS = """<script>
+document.addEventListener("keydown", (e) => {
+  if ((e.key === "Enter" || e.key === " ") && e.target.matches("div[role=button]")) { e.preventDefault(); e.target.click(); }
+});
+const reach = () => document.querySelectorAll("main :is(pre, .cell-output-display, .sd-table, math)").forEach((e) => {
+  if (e.scrollWidth > e.clientWidth + 1) e.tabIndex = 0; else e.removeAttribute("tabindex");
+});
+reach(); addEventListener("load", reach); addEventListener("resize", reach);
+</script>"""
+
+
+def mend(html: str) -> str:
+    "What smalldocs' markup gets wrong for people who hear the page or use the keyboard."
+    html = re.sub(r'<div class="(callout-header[^"]*)" data-bs-toggle', r'<div role="button" tabindex="0" class="\1" data-bs-toggle', html)
+    html = html.replace("</body>", f"{KEYS}</body>")
+    html = re.sub(r'<i class="(bi [^"]*)" role="img">', r'<i class="\1" aria-hidden="true">', html)
+    html = re.sub(r'(data-bs-toggle="collapse"[^>]*) role="navigation"', r'\1 role="button"', html)
+    html = html.replace('<nav class="navbar', '<nav aria-label="Site" class="navbar', 1)
+    html = html.replace('<nav id="quarto-sidebar"', '<nav aria-label="Pages" id="quarto-sidebar"')
+    return html.replace('<div id="quarto-margin-sidebar"', '<div role="complementary" id="quarto-margin-sidebar"')
+
+
+def pip_only(out: Path):
+    "Render with smalldocs into `out`; a site that was there is replaced once the new one is complete."
+    from smalldocs.site import build
+    source = processed()
+    with tempfile.TemporaryDirectory(dir=ROOT, prefix=".docs-") as tmp:
+        stage(source, Path(tmp))
+        site = build(tmp, quiet=True)
+        warnings = [w for w in site.warnings if not re.search("html-math-method|output-file", w)]    # done in stage()
+        for w in warnings: print(f"warning: {w}", file=sys.stderr)
+        for p in site.out.glob("*.html"): p.write_text(mend(p.read_text()))
+        # Bootswatch's themes begin by fetching a typeface; styles.css uses the system's
+        for p in site.out.glob("site_libs/**/*.css"):
+            p.write_text(re.sub(r'@import url\("?https?://[^)]*\);?', "", p.read_text()))
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.move(site.out, out)
+    return out
+
+
+def minutes(nb) -> int:
+    "How long a lesson takes: 200 words a minute, half a minute for each code cell that is shown, 5 for each exercise."
+    prose = [c.source for c in nb.cells if c.cell_type == "markdown"]
+    words = sum(len(text.split()) for text in prose)
+    cells = sum(c.cell_type == "code" and not re.search(r"^#\| (hide|code-fold)", c.source, re.M) for c in nb.cells)
+    exercises = sum(len(re.findall(r"^\*\*\d+\.\*\*", text, re.M)) for text in prose)
+    return round((words/200 + cells/2 + 5*exercises)/5)*5
+
+
+def serve(folder: Path, port: int):
+    "Show the site on localhost until Ctrl-C."
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+        print(f"http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)", flush=True)
+        try: server.serve_forever()
+        except KeyboardInterrupt: print()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--pip", action="store_true", help="without Quarto, even where there is one")
+    p.add_argument("--out", type=Path, metavar="FOLDER", default=ROOT/"_docs", help="where to, with --pip")
+    p.add_argument("--serve", nargs="?", type=int, const=8000, metavar="PORT", help="then show it on localhost (port 8000)")
+    a = p.parse_args()
+    os.chdir(ROOT)    # nbdev looks for settings.ini from here
+    start = time.time()
+    if shutil.which("quarto") and not a.pip: out, how = quarto(), "Quarto (nbdev_docs)"
+    else:
+        try: out, how = pip_only(a.out.resolve()), "smalldocs (packages from PyPI alone; Quarto not used)"
+        except ValueError as e: sys.exit(f"the site was not built: {e}")
+    print(f"{len(list(out.glob('*.html')))} pages in {out.name}/ by {how}, {time.time() - start:.0f} s")
+    if a.serve is not None: serve(out, a.serve)
+
+
+if __name__ == "__main__": main()

@@ -1,0 +1,113 @@
+"""Cleaning of small islands: its properties on random masks, and as an option of the predictor. metrics.json is explained."""
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import ndimage
+
+import lessons
+from conftest import ROOT
+from covid_nbdev.hu import BadInput
+from covid_nbdev.results import Predictor, remove_small, scores, telling_slices
+from covid_nbdev.train import TrainConfig, fit
+
+TOUCHING = np.ones((3, 3))
+
+
+def mask(seed, height, width, lesion):
+    "Random labels in which about the share `lesion` of the pixels is lesion."
+    rng = np.random.default_rng(seed)
+    p = np.array([lesion/2, lesion/2, (1 - lesion)/2, (1 - lesion)/2])
+    return rng.choice(4, (height, width), p=p).astype(np.uint8)
+
+
+cases = given(st.integers(0, 2**32 - 1), st.integers(1, 14), st.integers(1, 14), st.floats(0, 1))
+
+
+@settings(max_examples=500, deadline=None)
+@cases
+def test_never_adds_lesion_and_leaves_the_rest(seed, height, width, lesion):
+    labels = mask(seed, height, width, lesion)
+    before = labels.copy()
+    for min_px in (0, 1, 2, 5, 200):
+        after = remove_small(labels, min_px)
+        assert after.dtype == np.uint8 and after.shape == labels.shape
+        np.testing.assert_array_equal(labels, before)                               # a copy comes back
+        np.testing.assert_array_equal(after[labels >= 2], labels[labels >= 2])      # lung and background stay
+        kept = after < 2
+        np.testing.assert_array_equal(after[kept], labels[kept])                    # a kept lesion keeps its class
+        np.testing.assert_array_equal(remove_small(after, min_px), after)           # once is enough
+        if min_px < 2: np.testing.assert_array_equal(after, labels)
+
+
+@settings(max_examples=300, deadline=None)
+@cases
+def test_exactly_the_small_areas_go(seed, height, width, lesion):
+    "Area by area, the plain way: what goes, and what it becomes."
+    labels = mask(seed, height, width, lesion)
+    area, n = ndimage.label(labels < 2, TOUCHING)
+    for min_px in (2, 4, 9):
+        expected = labels.copy()
+        for k in range(1, n + 1):
+            here = area == k
+            around = ndimage.binary_dilation(here, TOUCHING) & ~here
+            if here.sum() < min_px: expected[here] = 2 if (labels[around] == 2).any() else 3
+        np.testing.assert_array_equal(remove_small(labels, min_px), expected)
+
+
+@settings(max_examples=200, deadline=None)
+@cases
+def test_has_no_side_and_more_removes_more(seed, height, width, lesion):
+    labels = mask(seed, height, width, lesion)
+    after = remove_small(labels, 4)
+    for turned in (lambda a: a[::-1], lambda a: a[:, ::-1], np.transpose, np.rot90):
+        np.testing.assert_array_equal(remove_small(turned(labels), 4), turned(after))
+    assert not ((remove_small(labels, 6) < 2) & (after >= 2)).any()
+
+
+@pytest.mark.parametrize("wrong", [-1, 2.5])
+def test_wrong_sizes_are_refused(wrong):
+    with pytest.raises(BadInput, match="whole number of pixels"): remove_small(np.zeros((4, 4), np.uint8), wrong)
+    with pytest.raises(BadInput, match="whole number of pixels"): Predictor("no run is read before that", min_px=wrong)
+    with pytest.raises(BadInput, match="slice by slice"): remove_small(np.zeros((2, 4, 4), np.uint8), 4)
+
+
+@pytest.fixture(scope="module")
+def run(store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")/"run"
+    config = TrainConfig(epochs=1, size=64, batch_size=4, lr=3e-3, encoder="efficientnet-b0")
+    fit(store, folder, config, progress=False, on_epoch=None)
+    return folder
+
+
+def test_predictor_cleans_if_asked(run, store):
+    "Off by default; on, it is remove_small of the same labels."
+    plain, cleaned = Predictor(run), Predictor(run, min_px=30)
+    labels = [plain(hu) for hu in store.images]
+    expected = [remove_small(p, 30) for p in labels]
+    assert any((a != b).any() for a, b in zip(labels, expected)), "nothing to clean: the test would show nothing"
+    for hu, p, e in zip(store.images, labels, expected):
+        np.testing.assert_array_equal(p, plain.logits(hu).argmax(0).cpu().numpy())
+        np.testing.assert_array_equal(cleaned(hu), e)
+
+
+def test_slices_are_ranked_by_lesion_iou():
+    true = np.full((5, 4, 4), 3)
+    true[:4, 0] = 0                                       # four lesion pixels in all but the last slice
+    pred = true.copy()
+    pred[0, 0, :3], pred[1, 0, :2], pred[3, 0, 1:] = 3, 3, 3      # found: 1, 2, 4 and 1 of 4
+    pred[3, 1] = 1                                                # and four more that are not there
+    assert telling_slices(pred, true) == [2, 0, 3]                # IoU 1/4, 2/4, 4/4, 1/8
+    assert telling_slices(pred[4:], true[4:]) == []
+    as_other_lesion = true.copy()
+    as_other_lesion[0, 0] = 1                                     # any lesion counts: the class does not matter here
+    assert telling_slices(as_other_lesion[:1], true[:1]) == [0]
+
+
+def test_every_number_of_metrics_json_is_explained():
+    "Each key of `scores` and of the head that `evaluate` adds is named in the lesson's list."
+    text = "\n".join(c.source for c in lessons.read(ROOT/"nbs"/"12_results.ipynb").cells if c.cell_type == "markdown")
+    listed = set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^- `.+$", text.partition("## All the numbers")[2], re.M))))
+    keys = {"n_train", "n_valid", "epoch", "train_size", "mask_size", "baseline", *scores(np.ones((2, 4, 4), int))}
+    assert keys <= listed, keys - listed
