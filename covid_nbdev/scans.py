@@ -9,8 +9,9 @@ __all__ = ['LEADS_TO', 'MAX_TILT_DEG', 'AIR_HU', 'PADDING_BELOW_HU', 'MOST_SIDE'
            'write_dicom_series', 'write_nifti', 'on_disk', 'Scan', 'read_nifti', 'write_nifti_labels', 'check_zip',
            'read_dicom', 'read_scan']
 
-# %% ../nbs/11_scans.ipynb #d6b6268a
+# %% ../nbs/11_scans.ipynb #b83cb615
 import gzip
+import hashlib
 import inspect
 import io
 import math
@@ -109,7 +110,8 @@ def _ct_dataset(series: dict, header: dict):
     ds.file_meta = pydicom.dataset.FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = pydicom.uid.CTImageStorage
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    uid = f"{series['SeriesInstanceUID']}.{series['InstanceNumber']}"
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = uid
     fixed = dict(Modality="CT", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], SamplesPerPixel=1, BitsAllocated=16,
                  PhotometricInterpretation="MONOCHROME2", BitsStored=16, HighBit=15, PixelRepresentation=1,
                  RescaleSlope=1, RescaleIntercept=-1024, RescaleType="HU", PatientPosition="HFS", SeriesNumber=1)
@@ -132,14 +134,15 @@ def write_dicom_series(
     axes: str = "PL",                 # where rows and columns lead in the files
     header: dict | None = None,       # more attributes, by their DICOM keywords
 ) -> list[Path]:                      # the file of each slice
-    "Write a CT series as a scanner would, one file per slice. For tests and lessons: made data, random UIDs."
-    from pydicom.uid import generate_uid
+    "Write a CT series as a scanner would, one file per slice. For tests and lessons: the same input, the same UIDs."
     hu, folder, leads_to = np.asarray(hu), Path(folder), directions("S" + axes)
     folder.mkdir(parents=True, exist_ok=True)
     grid = find_grid(hu.shape, leads_to)
     own, mm = grid.to_own(hu), np.array(spacing_mm, float)[np.argsort(grid.axes)].round(4)      # mm of the own axes
-    study, series, frame = (generate_uid() for _ in range(3))
-    same = dict(StudyInstanceUID=study, SeriesInstanceUID=series, FrameOfReferenceUID=frame, PixelSpacing=list(mm[1:]),
+    known = hashlib.sha256(hu.tobytes() + repr((folder.name, axes, mm, header)).encode()).hexdigest()
+    root = f"2.25.{int(known[:20], 16)}"          # 2.25: UIDs that need no registration
+    same = dict(StudyInstanceUID=f"{root}.1", SeriesInstanceUID=f"{root}.2", FrameOfReferenceUID=f"{root}.3",
+                PixelSpacing=list(mm[1:]),
                 ImageOrientationPatient=[*leads_to[2], *leads_to[1]], SliceThickness=mm[0])
     corner, n = _corner(grid, spacing_mm, hu.shape), len(own)
     files = [folder/f"slice_{n - i:04}.dcm" for i in range(n)]
@@ -304,7 +307,10 @@ UNIT_MM = {"mm": 1, "unknown": 1, "meter": 1000, "micron": .001}
 
 def _nifti_geometry(header, shape, what: str):
     "(grid, spacing of slices, rows, columns in mm) from the affine."
-    if not (header["qform_code"] > 0 or header["sform_code"] > 0):
+    codes = int(header["qform_code"]), int(header["sform_code"])
+    if not all(0 <= c <= 5 for c in codes):
+        raise BadInput(f"orientation codes {codes} in {what}", "0 to 5", "repair the header: programs differ on it")
+    if not any(codes):
         raise BadInput(f"no orientation in {what} (qform and sform codes 0)", "an affine that says where the axes lead",
                        "convert the scan from DICOM again, by dcm2niix for example")
     affine = np.array(header.get_best_affine(), float)
