@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['LEADS_TO', 'MAX_TILT_DEG', 'AIR_HU', 'PADDING_BELOW_HU', 'MOST_SIDE', 'MOST_SLICE_PX', 'MOST_PX', 'UNIT_MM', 'HEADER',
            'CT_IMAGE', 'ENHANCED_CT', 'LEGACY_CT', 'MOST_FILE_BYTES', 'MOST_FILES', 'MOST_ZIP_BYTES', 'DEFLATED',
-           'RUN_LENGTH', 'PLAIN', 'BY_GDCM', 'DECODE_S', 'DECODE_BYTES', 'directions', 'Grid', 'find_grid',
+           'RUN_LENGTH', 'PLAIN', 'BY_GDCM', 'START_S', 'DECODE_S', 'DECODE_CODE', 'directions', 'Grid', 'find_grid',
            'write_dicom_series', 'write_nifti', 'on_disk', 'Scan', 'read_nifti', 'write_nifti_labels', 'check_zip',
            'read_dicom', 'read_scan']
 
-# %% ../nbs/11_scans.ipynb #d6b6268a
+# %% ../nbs/11_scans.ipynb #b83cb615
 import gzip
+import hashlib
 import inspect
 import io
 import math
@@ -109,7 +110,8 @@ def _ct_dataset(series: dict, header: dict):
     ds.file_meta = pydicom.dataset.FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = pydicom.uid.CTImageStorage
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    uid = f"{series['SeriesInstanceUID']}.{series['InstanceNumber']}"
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = uid
     fixed = dict(Modality="CT", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], SamplesPerPixel=1, BitsAllocated=16,
                  PhotometricInterpretation="MONOCHROME2", BitsStored=16, HighBit=15, PixelRepresentation=1,
                  RescaleSlope=1, RescaleIntercept=-1024, RescaleType="HU", PatientPosition="HFS", SeriesNumber=1)
@@ -132,14 +134,15 @@ def write_dicom_series(
     axes: str = "PL",                 # where rows and columns lead in the files
     header: dict | None = None,       # more attributes, by their DICOM keywords
 ) -> list[Path]:                      # the file of each slice
-    "Write a CT series as a scanner would, one file per slice. For tests and lessons: made data, random UIDs."
-    from pydicom.uid import generate_uid
+    "Write a CT series as a scanner would, one file per slice. For tests and lessons: the same input, the same UIDs."
     hu, folder, leads_to = np.asarray(hu), Path(folder), directions("S" + axes)
     folder.mkdir(parents=True, exist_ok=True)
     grid = find_grid(hu.shape, leads_to)
     own, mm = grid.to_own(hu), np.array(spacing_mm, float)[np.argsort(grid.axes)].round(4)      # mm of the own axes
-    study, series, frame = (generate_uid() for _ in range(3))
-    same = dict(StudyInstanceUID=study, SeriesInstanceUID=series, FrameOfReferenceUID=frame, PixelSpacing=list(mm[1:]),
+    known = hashlib.sha256(hu.tobytes() + repr((folder.name, axes, mm, header)).encode()).hexdigest()
+    root = f"2.25.{int(known[:20], 16)}"          # 2.25: UIDs that need no registration
+    same = dict(StudyInstanceUID=f"{root}.1", SeriesInstanceUID=f"{root}.2", FrameOfReferenceUID=f"{root}.3",
+                PixelSpacing=list(mm[1:]),
                 ImageOrientationPatient=[*leads_to[2], *leads_to[1]], SliceThickness=mm[0])
     corner, n = _corner(grid, spacing_mm, hu.shape), len(own)
     files = [folder/f"slice_{n - i:04}.dcm" for i in range(n)]
@@ -304,7 +307,10 @@ UNIT_MM = {"mm": 1, "unknown": 1, "meter": 1000, "micron": .001}
 
 def _nifti_geometry(header, shape, what: str):
     "(grid, spacing of slices, rows, columns in mm) from the affine."
-    if not (header["qform_code"] > 0 or header["sform_code"] > 0):
+    codes = int(header["qform_code"]), int(header["sform_code"])
+    if not all(0 <= c <= 5 for c in codes):
+        raise BadInput(f"orientation codes {codes} in {what}", "0 to 5", "repair the header: programs differ on it")
+    if not any(codes):
         raise BadInput(f"no orientation in {what} (qform and sform codes 0)", "an affine that says where the axes lead",
                        "convert the scan from DICOM again, by dcm2niix for example")
     affine = np.array(header.get_best_affine(), float)
@@ -600,8 +606,8 @@ def _stack_mm(slices: list[_Slice], notes: list) -> tuple | None:
     if step and slices[0].spacing_mm: return _plausible((step, *slices[0].spacing_mm), notes)
     notes.append("no pixel spacing or slice distance in the header: no ml")
 
-# %% ../nbs/11_scans.ipynb #530ce677
-DECODE_S, DECODE_BYTES = 5, 1 << 30
+# %% ../nbs/11_scans.ipynb #e15eb37d
+START_S, DECODE_S = 60, 5
 
 def _decode_loop():
     "Runs in the second process, which has this source and nothing else of ours: files in, pixels out."
@@ -622,6 +628,17 @@ def _decode_loop():
         head = head.encode(errors="replace")
         out.write(len(head).to_bytes(8, "little") + len(body).to_bytes(8, "little") + head + body); out.flush()
 
+# %% ../nbs/11_scans.ipynb #98204957
+DECODE_CODE = f"{inspect.getsource(_decode_loop)}\n_decode_loop()"     # read now: the file may change later
+
+@contextmanager
+def _deadline(process, seconds: float):
+    "End the other process if it takes too long: whoever waits for it goes on."
+    late = threading.Timer(seconds, process.kill)
+    late.start()
+    try: yield
+    finally: late.cancel()
+
 # %% ../nbs/11_scans.ipynb #44aab348
 class _Decoder:
     "Decodes compressed DICOM files in a second process, which may die of them."
@@ -630,10 +647,10 @@ class _Decoder:
     def __exit__(self, *error): self.stop()
 
     def start(self) -> None:
-        code = f"{inspect.getsource(_decode_loop)}\n_decode_loop()"
-        self.process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL)
-        if self.process.stdout.read(5) != b"ready":
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen([sys.executable, "-c", DECODE_CODE], **pipes)
+        with _deadline(self.process, START_S): ready = self.process.stdout.read(5) == b"ready"
+        if not ready:
             self.stop()
             raise BadInput("a decoder for compressed pictures that does not start", "pydicom and python-gdcm",
                            "install them: pip install python-gdcm")
@@ -660,17 +677,15 @@ def __call__(self: _Decoder,
 ) -> np.ndarray:        # stored values (rows, columns)
     "The pixels, or `_Unfit`."
     if self.process is None: self.start()
-    late = threading.Timer(DECODE_S, self.process.kill)
-    late.start()
     try:
-        self.process.stdin.write(len(data).to_bytes(8, "little") + data); self.process.stdin.flush()
-        sizes = _take(self.process.stdout, 16)
-        head, body = (_take(self.process.stdout, int.from_bytes(n, "little")) for n in (sizes[:8], sizes[8:]))
+        with _deadline(self.process, DECODE_S):
+            self.process.stdin.write(len(data).to_bytes(8, "little") + data); self.process.stdin.flush()
+            sizes = _take(self.process.stdout, 16)
+            head, body = (_take(self.process.stdout, int.from_bytes(n, "little")) for n in (sizes[:8], sizes[8:]))
     except (_Unfit, OSError, KeyboardInterrupt) as e:
         self.stop()
         if isinstance(e, OSError): raise _Unfit("damaged (its compressed picture ends the decoder)") from None
         raise
-    finally: late.cancel()
     kind, _, rest = head.decode(errors="replace").partition(" ")
     if kind == "error": raise _Unfit(f"damaged ({_one_line(rest, 90)})")
     return np.frombuffer(body, kind).reshape([int(n) for n in rest.split("x")])

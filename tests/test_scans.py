@@ -183,11 +183,11 @@ def test_a_picture_that_kills_the_decoder(chest, tmp_path, monkeypatch):
     "The codec's process dies or hangs: that slice is named, the others are read."
     (tmp_path/"d").mkdir()
     for f in write_dicom_series(chest[3:6], tmp_path/"plain", MM): gdcm_compress(f, tmp_path/"d"/f.name, "JPEGLSLossless")
-    source = scans.inspect.getsource(scans._decode_loop)
+    source = scans.DECODE_CODE
     for crime in ("os.abort()", "import time; time.sleep(60)"):
         spoiled = source.replace("        try:\n            a =", f"        try:\n            n = globals().get('n', 0) + 1; globals()['n'] = n\n            if n == 2: {crime}\n            a =")
         assert spoiled != source
-        monkeypatch.setattr(scans.inspect, "getsource", lambda f: spoiled)
+        monkeypatch.setattr(scans, "DECODE_CODE", spoiled)
         monkeypatch.setattr(scans, "DECODE_S", 2)
         scan = read_dicom(tmp_path/"d")
         assert len(scan) == 2 and "decoder" in next(iter(scan.skipped.values()))
@@ -231,6 +231,12 @@ def test_dicom_refusals(header, word, chest, tmp_path):
         write_dicom_series(chest.clip(40), tmp_path/"d", MM); word = "without any air"
     else: write_dicom_series(chest[:2], tmp_path/"d", MM, header=header)
     one_line(lambda: read_dicom(tmp_path/"d"), word)
+
+
+def test_prone_is_said(chest, tmp_path):
+    write_dicom_series(chest, tmp_path/"d", MM, header={"PatientPosition": "FFP"})
+    scan = read_dicom(tmp_path/"d")
+    assert "prone" in scan.notes[-1] and np.array_equal(inner(scan), chest), "the coordinates are the patient's, however they lie"
 
 
 def test_no_spacing_no_ml(chest, tmp_path):
@@ -313,6 +319,7 @@ def test_evil_zips(chest, tmp_path):
     one_line(lambda: read_dicom(tmp_path/"locked.zip"), "encrypted")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")     # pydicom's, of so long a comment
 def test_deflated_bomb(chest, tmp_path, monkeypatch):
     "A deflated DICOM file that unpacks to more than a slice can have."
     f = write_dicom_series(chest[:1], tmp_path/"d", MM, header={"ImageComments": "x"*5_000_000})[0]
