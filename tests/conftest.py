@@ -1,5 +1,5 @@
 """What all tests share: real CT where it is found, commands in this process, and a committed list of allowed skips."""
-import importlib, os, shutil, sys
+import importlib, os, shutil, signal, sys
 from pathlib import Path
 
 import matplotlib
@@ -16,6 +16,11 @@ def real_data() -> Path | None:
     "The folder with real CT: COVID_REAL_DATA, or ../shared/data. None of it is ever committed."
     folder = Path(os.environ.get("COVID_REAL_DATA") or ROOT.parent/"shared"/"data")
     return folder if (folder/"medseg_slices.npz").is_file() else None
+
+
+def heeds_ctrl_c():
+    "For Popen's preexec_fn: a shell's background job ignores Ctrl-C, and its children would, too."
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

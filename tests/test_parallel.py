@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import covid_nbdev.train as t
+from conftest import heeds_ctrl_c
 from covid_nbdev.etl import Store, build_store, split
 from covid_nbdev.hu import BadInput
 from covid_nbdev.phantom import write_phantom_dataset
@@ -217,7 +218,8 @@ def test_interrupted_parent_leaves_no_process(odd, tmp_path, sent):
     code = ("import sys; from covid_nbdev.etl import Store; from covid_nbdev.train import *\n"
             "fit_parallel(Store(sys.argv[1]), sys.argv[2], TrainConfig(epochs=500, patience=500, batch_size=8, size=64, "
             "encoder='efficientnet-b0'), processes=2, device='cpu')")
-    p = subprocess.Popen([sys.executable, "-c", code, odd.path, tmp_path/"run"], env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.Popen([sys.executable, "-c", code, odd.path, tmp_path/"run"], env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                         preexec_fn=heeds_ctrl_c)
     while not (tmp_path/"run"/"last.pt").is_file():
         assert p.poll() is None, p.communicate()[1]
         time.sleep(.1)

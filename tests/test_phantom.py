@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from conftest import heeds_ctrl_c
 from covid_nbdev import phantom
 from covid_nbdev.hu import BadInput
 from covid_nbdev.phantom import (atomic_file, atomic_folder, make_patient, make_slice, make_volume, medseg_slice,
@@ -171,7 +172,8 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch, error):
 
 def test_ctrl_c_leaves_nothing(tmp_path):
     code = f"from covid_nbdev.phantom import write_phantom_dataset; write_phantom_dataset({str(tmp_path/'raw')!r}, 0, 500, 1, 512)"
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, env={**os.environ, "TQDM_DISABLE": "1"})
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, env={**os.environ, "TQDM_DISABLE": "1"},
+                               preexec_fn=heeds_ctrl_c)
     for _ in range(600):
         if any(tmp_path.iterdir()): break
         time.sleep(.05)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from conftest import heeds_ctrl_c
 from covid_nbdev.etl import Store, split
 from covid_nbdev.metrics import ConfusionMatrix
 from covid_nbdev.phantom import write_phantom_dataset
@@ -20,7 +21,8 @@ SMALL = ["--epochs", "4", "--size", "64", "--batch_size", "4", "--encoder", "eff
 
 
 def start(*args, **kwargs):
-    return subprocess.Popen([BIN/"covid_train", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+    return subprocess.Popen([BIN/"covid_train", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            preexec_fn=heeds_ctrl_c, **kwargs)
 
 
 def train(*args):
