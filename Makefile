@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 help:
 	@echo 'make demo     the main job, from nothing to a trained model and its results, on the built-in phantom'
 	@echo 'make test     every test: export, notebooks, saved outputs, tests/'
-	@echo 'make test-slow  the kernel with the versions of Kaggle, and every test with torch 2.7.1 (P100): two new environments of 6 GB'
+	@echo 'make test-slow  10,000 damaged scans; the kernel with the versions of Kaggle, and every test with torch 2.7.1 (P100): two new environments of 6 GB'
 	@echo 'make lessons  after editing nbs/: export, run every lesson and save its outputs, clean, write README.md'
 	@echo 'make docs     the site, into _docs/: by Quarto where that is installed, else by packages from PyPI alone'
 	@echo 'make docs-serve  make docs, then show it on localhost'
@@ -26,8 +26,10 @@ $(READY): settings.ini pyproject.toml
 demo: $(READY)
 	$(BIN)/covid_demo
 
+# Two processes, one thread each: CI has two cores. More: make test JOBS=8
+JOBS ?= 2
 test: $(READY) chromium
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 test-slow: $(READY)
 	$(BIN)/python tests/slow.py

@@ -17,7 +17,6 @@ import json
 import os
 import re
 import shutil
-import stat
 import struct
 import sys
 import time
@@ -34,6 +33,7 @@ import pandas as pd
 from .etl import disk_full, find_competition_data
 from .hu import BadInput
 from .phantom import atomic_file, atomic_folder, progress_bar
+from .scans import member_problem, one_line
 
 # Kaggle's client and requests are imported inside the functions that need them: the client signs in when it is
 # imported, creates a folder for its settings, and prints 18 lines where it finds no credentials.
@@ -256,14 +256,21 @@ def _write_dataset(folder: Path, owner: str, title: str, weights, encoder: str) 
 # %% ../nbs/13_kaggle.ipynb #ee5c1ae8
 LARGEST_BYTES = 1_000_000      # of a kernel's source, for Kaggle
 
+def _metadata(path: Path, *keys: str) -> dict:
+    "A folder's metadata for Kaggle, with these keys."
+    do = "make the folder with covid_kernel"
+    if not path.is_file(): raise BadInput(f"no {path.name} in {path.parent.name}", "a folder of covid_kernel", do)
+    try: about = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError: raise BadInput(f"{path.name}, which can't be read", "JSON", do) from None
+    missing = [k for k in keys if not isinstance(about, dict) or not about.get(k)]
+    if missing: raise BadInput(f"no {' and no '.join(missing)} in {path.name}", "a folder of covid_kernel", do)
+    return about
+
 def read_kernel(
     folder,        # of a kernel
 ) -> dict:         # what its kernel-metadata.json holds
     "The metadata of a kernel's folder."
-    try: return json.loads((Path(folder)/"kernel-metadata.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise BadInput(f"no readable kernel-metadata.json in {Path(folder).name}", "the folder of a kernel",
-                       "make one: covid_kernel DEST") from None
+    return _metadata(Path(folder)/"kernel-metadata.json", "id", "code_file")
 
 # %% ../nbs/13_kaggle.ipynb #050c75c7
 def build_kernel(
@@ -343,19 +350,14 @@ def _refusal(
 ) -> BadInput:
     "An error answer of Kaggle's server in our words."
     answer = error.response
-    if answer is None: return BadInput(f"an error for {what} ({_one_line(error)})", "an answer", "run it again later")
-    said = "" if "for url" in str(error) else f": {_one_line(error)}"   # the client's own text repeats the address
+    if answer is None: return BadInput(f"an error for {what} ({one_line(error)})", "an answer", "run it again later")
+    said = "" if "for url" in str(error) else f": {one_line(error)}"   # the client's own text repeats the address
     seconds = answer.headers.get("Retry-After", "")
     wait = f"{seconds} seconds" if seconds.isdigit() else "some minutes"
     expected, do = _cure(answer.status_code, what, wait, cure_403)
     return BadInput(f"Kaggle's answer {answer.status_code} {answer.reason} for {what}{said}", expected, do)
 
 # %% ../nbs/13_kaggle.ipynb #556a2177
-def _one_line(error, most: int = 200) -> str:
-    "The text of an error or an answer, without line breaks and control characters, cut to `most` characters."
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
-    return text if len(text) <= most else text[:most - 1] + "…"
-
 def _no_answer(error) -> BadInput:
     "A connection that failed, in our words."
     host = re.search(r"host='([^']+)', port=(\d+)", str(error))
@@ -380,7 +382,7 @@ def kaggle_errors(
                        "see in a browser whether a login page stands between") from None
     except (requests.RequestException, ConnectionError, TimeoutError) as e: raise _no_answer(e) from None
     except ValueError as e:
-        raise BadInput(f"{what}, of which Kaggle's client says: {_one_line(e)}", "what it takes", "mend it") from None
+        raise BadInput(f"{what}, of which Kaggle's client says: {one_line(e)}", "what it takes", "mend it") from None
 
 _RULES = (f"sign in at {WEB} and accept the rules at {WEB}/competitions/{{0}}/rules; if they are accepted, "
           f"verify your phone number at {WEB}/settings")
@@ -441,15 +443,11 @@ def _api_class():
     return Api
 
 # %% ../nbs/13_kaggle.ipynb #99cbccd9
-def _member_problem(info: zipfile.ZipInfo) -> str:
-    "What is wrong with one entry of an archive, or nothing."
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    parts = info.filename.removesuffix("/").split("/")
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR): return "a link or a device"
-    odd = re.search(r'[\\:*?"<>|\x00-\x1f]', info.filename)
-    if odd or set(parts) & {"", ".", ".."}: return "a path that leads elsewhere"
+def _unpack_problem(info: zipfile.ZipInfo) -> str:
+    "What is wrong with one entry of an archive that is to be unpacked, or nothing."
+    if problem := member_problem(info): return problem      # what holds for any archive: see 11_scans
+    if re.search(r'[*?"<>|]', info.filename): return "a name that Windows forbids"
     if len(info.filename.encode()) > 200: return "a name that is too long"
-    if info.flag_bits & 1: return "encrypted"
     if info.header_offset < 0: return "a place before the archive's start"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED): return "packed in an unusual way"
     return ""
@@ -467,13 +465,13 @@ def check_archive(
         path = info.filename.casefold().rstrip("/")
         twice = path in seen or any(str(folder) in files for folder in PurePosixPath(path).parents)
         seen.add(path)
-        if problem := _member_problem(info) or ("a name that is taken" if twice else ""):
-            raise BadInput(f"{_one_line(ascii(info.filename), 60)} in {name}, {problem}", "ordinary files",
+        if problem := _unpack_problem(info) or ("a name that is taken" if twice else ""):
+            raise BadInput(f"{one_line(ascii(info.filename), 60)} in {name}, {problem}", "ordinary files",
                            "nothing was unpacked")
     size = sum(i.file_size for i in infos)
     if len(infos) > most_files or size > most_bytes:
-        raise BadInput(f"{len(infos):,} files of {size/1e6:,.0f} MB in {name}",
-                       f"at most {most_files:,} files of {most_bytes/1e6:,.0f} MB", "nothing was unpacked")
+        raise BadInput(f"{size:,} bytes in {len(infos):,} files in {name}",
+                       f"at most {most_bytes:,} bytes in {most_files:,} files", "nothing was unpacked")
     return size
 
 # %% ../nbs/13_kaggle.ipynb #19c0a3f6
@@ -503,7 +501,7 @@ def unzip(
                 for info in archive.infolist(): _unpack(archive, info, dest, bar)
     except BadInput: raise
     except damaged as e:
-        why = _one_line(e, 80)
+        why = one_line(e, 80)
         raise BadInput(f"{path.name}, which is damaged ({why})", "a .zip archive", "download it again") from None
 
 # %% ../nbs/13_kaggle.ipynb #4eb52d4e
@@ -585,7 +583,7 @@ def _check_submission(path) -> Path:
     path = Path(path)
     if not path.is_file(): raise BadInput(f"no file {path.name}", "a submission", "write one with covid_submission")
     with open(path, encoding="utf-8", errors="replace") as f: first = f.readline().strip()
-    if first != "Id,Predicted": raise BadInput(f"{path.name} that starts with {_one_line(first, 40)!r}", "Id,Predicted")
+    if first != "Id,Predicted": raise BadInput(f"{path.name} that starts with {one_line(first, 40)!r}", "Id,Predicted")
     return path
 
 def submit(
@@ -599,21 +597,11 @@ def submit(
     with kaggle_errors(f"a submission to {competition}", forbidden), _quiet_client(lines.append):
         answer = api.competition_submit(str(csv), message, competition, quiet=_no_bar()).message
     if answer == api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
-        raise BadInput(f"an upload of {csv.name} that broke off ({_one_line(' '.join(lines) or 'refused')})",
+        raise BadInput(f"an upload of {csv.name} that broke off ({one_line(' '.join(lines) or 'refused')})",
                        "the whole file to arrive", "run it again")
-    return _one_line(answer)
+    return one_line(answer)
 
 # %% ../nbs/13_kaggle.ipynb #503db412
-def _metadata(path: Path, *keys: str) -> dict:
-    "A folder's metadata for Kaggle, with these keys."
-    if not path.is_file(): raise BadInput(f"no {path.name} in {path.parent.name}", "a folder that covid_kernel wrote")
-    try: about = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise BadInput(f"{path.name}, which can't be read", "JSON", "write it again with covid_kernel") from None
-    missing = [k for k in keys if not isinstance(about, dict) or not about.get(k)]
-    if missing: raise BadInput(f"no {' and no '.join(missing)} in {path.name}", "a folder that covid_kernel wrote")
-    return about
-
 def _sign(path: Path, owner: str) -> None:
     "Put the account's name where a kernel built offline left room for it."
     text = path.read_text(encoding="utf-8")
@@ -657,7 +645,7 @@ def push_dataset(
         if there: answer = api.dataset_create_version(str(folder), "covid_nbdev", quiet=quiet)
         else: answer = api.dataset_create_new(str(folder), quiet=quiet)
     if answer.error or (answer.status or "").lower() != "ok":
-        raise BadInput(f"Kaggle's answer to the dataset {dataset}: {_one_line(answer.error or answer.status)}", "ok")
+        raise BadInput(f"Kaggle's answer to the dataset {dataset}: {one_line(answer.error or answer.status)}", "ok")
     say(f"dataset: {WEB}/datasets/{dataset}")
     with kaggle_errors(f"the dataset {dataset}"): _wait_for_dataset(api, dataset, say)
     return dataset
@@ -670,10 +658,10 @@ def push_kernel(
     "Push a kernel: Kaggle runs it. Datasets in its folder that it names as sources go first."
     folder = Path(folder)
     meta = folder/"kernel-metadata.json"
-    _metadata(meta, "id", "code_file")
+    read_kernel(folder)
     api = kaggle_client()
     _sign(meta, api.config_values[api.CONFIG_NAME_USER])
-    about = _metadata(meta)
+    about = read_kernel(folder)
     for found in sorted(folder.glob("*/dataset-metadata.json")):
         _sign(found, api.config_values[api.CONFIG_NAME_USER])
         if _metadata(found, "id")["id"] in about.get("dataset_sources", []): push_dataset(found.parent, say, api)
@@ -685,9 +673,9 @@ def push_kernel(
 # %% ../nbs/13_kaggle.ipynb #bf99e61e
 def _pushed(answer, kernel: str) -> str:
     "The kernel's address, unless Kaggle refused it or left out what it needs."
-    if answer.error: raise BadInput(f"Kaggle's answer to the kernel {kernel}: {_one_line(answer.error)}", "no error")
+    if answer.error: raise BadInput(f"Kaggle's answer to the kernel {kernel}: {one_line(answer.error)}", "no error")
     left_out = [*answer.invalidCompetitionSources, *answer.invalidDatasetSources, *answer.invalidKernelSources]
     if left_out:
-        raise BadInput(f"the kernel pushed without {_one_line(', '.join(left_out))}", "all of its sources attached",
+        raise BadInput(f"the kernel pushed without {one_line(', '.join(left_out))}", "all of its sources attached",
                        f"accept the rules at {WEB}/competitions/{COMPETITION}/rules, see that the rest exists")
     return answer.url if answer.url.startswith("http") else WEB + answer.url

@@ -21,7 +21,6 @@ from fastcore.basics import patch
 from tqdm.auto import tqdm
 
 from .hu import BadInput
-from .masks import CLASSES
 
 # %% ../nbs/04_phantom.ipynb #f41982c3
 TOP_MM, BOTTOM_MM = -15, 255   # levels of a volume's first and last slice; z = 0 is the apex of the lungs

@@ -28,7 +28,7 @@ from .etl import Store, open_npy, split, to_int16
 from .hu import WINDOWS, BadInput, check_finite, check_hu_range, window
 from .masks import CLASSES
 from .metrics import ConfusionMatrix, bootstrap_interval, confusion
-from .metrics import miou_by_batch, miou_per_image, miou_pooled
+from .metrics import miou_by_batch, miou_per_image
 from .phantom import atomic_file, progress_bar
 from .train import check_gpu, load_config, load_model, plot_history
 

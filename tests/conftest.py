@@ -9,6 +9,7 @@ matplotlib.use("Agg")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/"tests"))
 os.environ["TQDM_DISABLE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ: os.environ.setdefault("OMP_NUM_THREADS", "1")   # a process for each core, no more threads
 os.environ.pop("COVID_DATA", None)
 
 
@@ -65,19 +66,53 @@ def cli(monkeypatch, capsys):
     return run
 
 
-# ---- skips are allowed only as tests/skips.txt says
-_skips, _notes = [], []
+# ---- make test shares the tests out over two processes (pytest-xdist); what belongs together stays in one of them
+LONGEST_FIRST = ("12_results", "00_first_model", "test_demo", "test_site", "10_train", "07_augment", "test_kernel", "test_parallel",
+                 "08_model", "09_adam", "test_scans", "test_real", "test_play", "test_train")
+
+
+def _group(item) -> str:
+    "A lesson's runs are shared by tests of several files; else a file's tests share their fixtures."
+    if item.path.stem in ("test_form", "test_lessons") and hasattr(item, "callspec") and "path" in item.callspec.params:
+        return item.callspec.params["path"].stem
+    return item.path.stem
+
+
+def pytest_collection_modifyitems(items):
+    place = {name: i for i, name in enumerate(LONGEST_FIRST)}
+    for item in items: item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: place.get(_group(item), len(place)))      # stable
+
+
+# ---- skips are allowed only as tests/skips.txt says; notes come at the end. A test may run in another process than this one.
+_skips, _notes, _cells = [], [], {}
+_said = []      # in the process of the test that runs now
 
 
 def note(line: str):
     "A line for the end of the test run."
-    _notes.append(line)
+    _said.append(("note", line))
+
+
+def count_cells(lesson: str, n: int):
+    "For the end of the test run: so many code cells were executed in a kernel."
+    _said.append(("cells", [lesson, n]))
 
 
 def pytest_runtest_logreport(report):
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         _skips.append((report.nodeid, reason.removeprefix("Skipped: ")))
+    for kind, what in report.user_properties if report.when == "teardown" else ():
+        if kind == "note": _notes.append(what)
+        if kind == "cells": _cells[what[0]] = what[1]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item, call):
+    "Notes travel with the report."
+    item.user_properties += _said
+    _said.clear()
 
 
 def _unlisted():
@@ -91,6 +126,9 @@ def pytest_sessionfinish(session, exitstatus):
 
 
 def pytest_terminal_summary(terminalreporter):
+    if _cells:
+        listed = ", ".join(f"{name} {n}" for name, n in sorted(_cells.items()))
+        _notes.append(f"lessons: {sum(_cells.values())} code cells executed in a kernel: {listed}")
     for line in _notes: terminalreporter.write_line(line)
     for node, reason in _unlisted():
         terminalreporter.write_line(f"FAILED: skipped without leave (tests/skips.txt): {node}: {reason}", red=True)

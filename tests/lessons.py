@@ -10,9 +10,9 @@ import argparse, ast, functools, json, os, re, sys
 from pathlib import Path
 
 import nbformat
-from nbclient import NotebookClient
 
 import probes
+from patience import PatientClient
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT/"nbs"
@@ -82,8 +82,8 @@ def run_cells(nb, timeout_s: int = 300, probe: bool = False, data: Path | str = 
     # Lessons are saved with the phantom, without progress bars, as nbdev_test runs them.
     env = {**os.environ, "IN_TEST": "1", "TQDM_DISABLE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT/"tests")]), "COVID_DATA": str(data)}
-    NotebookClient(nb, timeout=timeout_s, extra_arguments=["--log-level=40"],   # errors alone
-                   resources={"metadata": {"path": str(NBS)}}).execute(env=env)
+    PatientClient(nb, timeout=timeout_s, extra_arguments=["--log-level=40"],   # errors alone
+                  resources={"metadata": {"path": str(NBS)}}).execute(env=env)
     if probe:
         ids = {c.id for c in kept}
         said = [line for c in nb.cells if c.id not in ids for t in texts(c) for line in t.splitlines()]

@@ -63,14 +63,14 @@ def main() -> int:
         if not network_is_off(): sys.exit("the network is still there")
     import tempfile
     import nbformat
-    from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
+    from patience import PatientClient
     with tempfile.TemporaryDirectory() as folder:
         kernel_spec(Path(folder), a.python)
         os.environ["JUPYTER_PATH"] = folder
         nb = nbformat.read(a.notebook, as_version=4)
         nb.metadata["before"] = time.time()              # just before the kernel starts
-        client = NotebookClient(nb, timeout=a.timeout, kernel_name="kaggle", resources={"metadata": {"path": str(a.working)}})
+        client = PatientClient(nb, timeout=a.timeout, kernel_name="kaggle", resources={"metadata": {"path": str(a.working)}})
         try: client.execute(env=environment(a.input.resolve(), a.working.resolve()))
         except CellExecutionError as e:
             print(e, file=sys.stderr)

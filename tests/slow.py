@@ -1,11 +1,13 @@
-"""What takes too long for every day: other versions of PyTorch, each in an environment made from nothing.
+"""What takes too long for every day: 10,000 damaged scans, and other versions of PyTorch, each in an environment
+made from nothing.
 
-    python tests/slow.py [kaggle] [p100]    both if none is named
+    python tests/slow.py [fuzz] [kaggle] [p100]    all if none is named
     make test-slow
 
+fuzz:   10,000 damaged DICOM and NIfTI files, where `make test` tries some hundreds: a quarter of an hour on 2 cores.
 kaggle: an environment with the versions of Kaggle's image, without our two packages; the kernel's test runs in it.
 p100:   torch 2.7.1, the newest on PyPI that serves a P100; the whole test suite runs in it.
-Each takes 6 GB of disk, in a temporary folder (TMPDIR) that is removed at the end, or in the one that --keep names.
+The last two take 6 GB of disk each, in a temporary folder (TMPDIR) that is removed at the end, or in the one that --keep names.
 """
 import argparse, os, shutil, subprocess, sys, tempfile, time, tomllib
 from pathlib import Path
@@ -34,6 +36,12 @@ def environment(folder: Path, *packages: str) -> Path:
     return python
 
 
+def fuzz(folder: Path) -> int:
+    "The readers of scans against damaged files, in the environment this runs in."
+    env = {**os.environ, "COVID_FUZZ": "10000"}
+    return subprocess.run([sys.executable, "-m", "pytest", "tests/test_fuzz_scans.py"], cwd=ROOT, env=env).returncode
+
+
 def kaggle(folder: Path) -> int:
     "The kernel's test, its notebook executed by the environment's Python."
     python = environment(folder, *KAGGLE, *requirements())
@@ -44,21 +52,21 @@ def kaggle(folder: Path) -> int:
 def p100(folder: Path) -> int:
     "Every test there is."
     python = environment(folder, "--editable", ".[dev]", *P100)
-    return subprocess.run([python, "-m", "pytest"], cwd=ROOT).returncode
+    return subprocess.run([python, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"], cwd=ROOT).returncode
 
 
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {"kaggle": kaggle, "p100": p100}
-    p.add_argument("parts", nargs="*", help="kaggle, p100; both if none is named")
+    parts = {"fuzz": fuzz, "kaggle": kaggle, "p100": p100}
+    p.add_argument("parts", nargs="*", help="fuzz, kaggle, p100; all if none is named")
     p.add_argument("--keep", type=Path, help="make the environments here, and leave them")
     a = p.parse_args()
-    if odd := set(a.parts) - set(parts): p.error(f"found {', '.join(sorted(odd))}; expected kaggle or p100")
+    if odd := set(a.parts) - set(parts): p.error(f"found {', '.join(sorted(odd))}; expected fuzz, kaggle or p100")
     base, results = a.keep or Path(tempfile.mkdtemp(prefix="slow-")), {}
     try:
         for name in a.parts or parts:
             start = time.perf_counter()
-            print(f"== {name}: an environment from nothing, then the tests", flush=True)
+            print(f"== {name}", flush=True)
             try: status = parts[name](base/name)
             except subprocess.CalledProcessError as e: status = e.returncode
             results[name] = f"{'passed' if status == 0 else f'failed, status {status}'}, {time.perf_counter() - start:.0f} s"
