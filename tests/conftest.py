@@ -1,5 +1,5 @@
 """What all tests share: real CT where it is found, commands in this process, and a committed list of allowed skips."""
-import importlib, os, shutil, signal, sys
+import importlib, os, re, shutil, signal, sys
 from pathlib import Path
 
 import matplotlib
@@ -54,6 +54,20 @@ def store(layout, tmp_path_factory):
     return build_store(layout, tmp_path_factory.mktemp("store")/"store")
 
 
+@pytest.fixture(scope="module")
+def browser():
+    "Debian's chromium, closed at the end of each file: Playwright can't be started twice at a time in a process."
+    chromium = Path("/usr/bin/chromium")
+    if not chromium.is_file(): pytest.skip("chromium not found: make test installs it when root")
+    from playwright.sync_api import sync_playwright
+    flags = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+               --disable-component-update --disable-sync"""
+    with sync_playwright() as p:
+        made = p.chromium.launch(executable_path=str(chromium), args=flags.split())
+        yield made
+        made.close()
+
+
 @pytest.fixture
 def cli(monkeypatch, capsys):
     "Run a console script in this process: cli('covid_etl', src, dest) -> (exit status, stdout, stderr)."
@@ -67,21 +81,28 @@ def cli(monkeypatch, capsys):
 
 
 # ---- make test shares the tests out over two processes (pytest-xdist); what belongs together stays in one of them
-LONGEST_FIRST = ("12_results", "00_first_model", "test_demo", "test_site", "10_train", "07_augment", "test_kernel", "test_parallel",
-                 "08_model", "09_adam", "test_scans", "test_real", "test_play", "test_train")
+LONGEST_FIRST = ("00_first_model", "test_demo", "12_results", "test_parallel", "test_site", "10_train", "test_train", "test_real",
+                 "test_kernel", "07_augment")
 
 
-def _group(item) -> str:
-    "A lesson's runs are shared by tests of several files; else a file's tests share their fixtures."
-    if item.path.stem in ("test_form", "test_lessons") and hasattr(item, "callspec") and "path" in item.callspec.params:
-        return item.callspec.params["path"].stem
-    return item.path.stem
+def _group(nodeid: str) -> str:
+    "The tests of a file share its fixtures; those that look at one run of a lesson share that."
+    run = re.search(r"test_(?:form\.py::test_explorers|lessons\.py::)\w*\[(\w+)\]$", nodeid)
+    return run[1] if run else Path(nodeid.split("::")[0]).stem
 
 
 def pytest_collection_modifyitems(items):
     place = {name: i for i, name in enumerate(LONGEST_FIRST)}
-    for item in items: item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: place.get(_group(item), len(place)))      # stable
+    items.sort(key=lambda item: place.get(_group(item.nodeid), len(place)))      # stable
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    "Groups as above. (The mark for it, xdist_group, does nothing with pytest 9.2 and xdist 3.8.)"
+    from xdist.scheduler import LoadScopeScheduling
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid): return _group(nodeid)
+    return ByGroup(config, log)
 
 
 # ---- skips are allowed only as tests/skips.txt says; notes come at the end. A test may run in another process than this one.

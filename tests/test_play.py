@@ -1,6 +1,5 @@
 """The figures that play without a kernel, in a real browser: what they show is what the library computes."""
 import base64, io, re, tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,25 +13,12 @@ from covid_nbdev.metrics import (ConfusionMatrix, confusion, dice, miou_by_batch
                                  scores_html, second_reader_html)
 from covid_nbdev.phantom import make_slice
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-         "--disable-component-update --disable-sync").split()
 SIZE = 128
 PAGE = """<!doctype html><html lang="en"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Play</title>
 <style>body {{ background: {colors} }}</style>
 <script>window.names = Object.keys(window); window.said = {{}};
 document.addEventListener("covid-play", event => {{ window.said = event.detail }})</script>
 <body><main><h1>Play</h1>{figures}</main></body></html>"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM.is_file(): pytest.skip("chromium not found: make test installs it when root")
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as p:
-        made = p.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield made
-        made.close()
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,10 @@ import pytest
 import docs, lessons
 from conftest import ROOT, note
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-         "--disable-component-update --disable-sync").split()
 WIDTHS = (1300, 360)
 # the page's own sources, so that the list of tests is known before anything is built
 SOURCES = [p for p in lessons.lessons()] + sorted((ROOT/"nbs").glob("*.qmd"))
 NAMES = [re.sub(r"^\d\d_", "", p.stem) for p in SOURCES]
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium here: as root, make test installs it")
 
 
 @pytest.fixture(scope="session")
@@ -45,15 +41,6 @@ def served(site):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory):
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as p:
-        b = p.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield b
-        b.close()
 
 
 @pytest.fixture
