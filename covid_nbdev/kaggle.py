@@ -470,8 +470,8 @@ def check_archive(
                            "nothing was unpacked")
     size = sum(i.file_size for i in infos)
     if len(infos) > most_files or size > most_bytes:
-        raise BadInput(f"{size:,} bytes in {len(infos):,} files in {name}",
-                       f"at most {most_bytes:,} bytes in {most_files:,} files", "nothing was unpacked")
+        raise BadInput(f"{size:,} bytes in {name}, entries: {len(infos):,}",
+                       f"at most {most_bytes:,} bytes and {most_files:,} entries", "nothing was unpacked")
     return size
 
 # %% ../nbs/13_kaggle.ipynb #19c0a3f6

@@ -151,6 +151,7 @@ def test_nothing_is_lost_or_raw(source, site):
     headings = [h for cell in text.split("\n\n") for h in re.findall(r"^#{1,4} (.+?)(?: \{.*\})?$", cell, re.M)]
     assert [h for h in headings if letters(re.sub(r"`[^`]*`", "", h)) not in words] == []
     assert raw_formulas(path) == []
+    assert re.findall(r"\S*\]\(\S*|\*\*\w+", " ".join(page.words)) == [], "Markdown that stayed Markdown"
     formulas = [m for m in docs.CODE_OR_MATH.finditer(text) if m["display"] or m["inline"]]
     assert len(page.maths) == len(formulas) and all(m.strip() for m in page.maths)
     if "**You will learn**" in text:
