@@ -3,7 +3,7 @@
 Links and anchors are checked in the files, everything else in the page as a reader gets it. `broken` and the two tests
 at the end damage a copy of the site, so that a check that can't fail would be noticed.
 """
-import functools, http.server, re, shutil, subprocess, sys, threading, zlib
+import functools, html, http.server, re, shutil, subprocess, sys, threading, zlib
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -140,6 +140,16 @@ def test_sidebar_in_reading_order(site):
     bar = text[text.index('id="quarto-sidebar"'):text.index("</nav>", text.index('id="quarto-sidebar"'))]
     order = [h.removeprefix("./").removesuffix(".html") for h in re.findall(r'href="([^"#]+\.html)"', bar)]
     assert order == ["index"] + [n for n in NAMES if n != "index"]
+
+
+@pytest.mark.parametrize("source", [p for p in SOURCES if p.suffix == ".ipynb"], ids=lambda p: p.stem)
+def test_code_that_is_taught_is_shown(source, site):
+    "A cell with `#| exports` shows its code below the signatures; one with `#| export` the signatures alone."
+    page = (site/f"{NAMES[SOURCES.index(source)]}.html").read_text()
+    taught = [c.source for c in lessons.read(source).cells if c.source.startswith("#| exports\n")]
+    assert page.count("Exported source</summary>") == len(taught)
+    shown = letters(html.unescape(re.sub(r"<[^>]+>", "", page)))
+    for cell in taught: assert letters(cell.split("\n", 1)[1]) in shown
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=NAMES)
