@@ -1,11 +1,14 @@
 """Every lesson runs: by nbdev_test, and in a real Jupyter kernel, where its outputs must equal the saved ones."""
-import subprocess, sys
+import asyncio, subprocess, sys
 from pathlib import Path
+from queue import Empty
+from time import monotonic
 
 import pytest
 
 import lessons
 from conftest import ROOT, count_cells
+from patience import in_short_waits
 
 LESSONS = lessons.lessons()
 
@@ -29,3 +32,16 @@ def test_fresh_outputs_equal_saved(path):
     for old, new in zip(saved.cells, fresh.cells):
         if old.cell_type != "code" or lessons.varies(old): continue
         assert lessons.texts(new) == lessons.texts(old), f"in {path.name}, the saved output of this cell is stale:\n{old.source}"
+
+
+def test_no_message_is_missed():
+    "A channel that is told of no arrival: it is found at the next look, not at the cell's timeout. Silence still ends."
+    arrives = monotonic() + .1
+    async def deaf(timeout):
+        if monotonic() >= arrives: return "message"
+        await asyncio.sleep(timeout)
+        raise Empty
+    start = monotonic()
+    assert asyncio.run(in_short_waits(deaf, .2)(timeout=60)) == "message" and monotonic() - start < 30
+    arrives = float("inf")
+    with pytest.raises(Empty): asyncio.run(in_short_waits(deaf, .01)(timeout=.05))
