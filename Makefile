@@ -29,7 +29,7 @@ demo: $(READY)
 # Two processes, one thread each: CI has two cores. More: make test JOBS=8
 JOBS ?= 2
 test: $(READY) chromium
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(JOBS)
 
 test-slow: $(READY)
 	$(BIN)/python tests/slow.py

@@ -1,5 +1,5 @@
 """What all tests share: real CT where it is found, commands in this process, and a committed list of allowed skips."""
-import importlib, os, re, shutil, signal, sys
+import importlib, os, re, shutil, signal, sys, tempfile
 from pathlib import Path
 
 import matplotlib
@@ -80,6 +80,26 @@ def cli(monkeypatch, capsys):
     return run
 
 
+# ---- room on the disk. (Once a full disk let 400 tests fail, one slow timeout after the other, until CI's time was over.)
+NEEDED_GB = 3      # at most 1.2 at a time were measured
+
+
+def pytest_sessionstart(session):
+    if hasattr(session.config, "workerinput"): return
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free/1e9
+    if free < NEEDED_GB:
+        pytest.exit(f"found {free:.1f} GB free in {folder}; the tests take up to {NEEDED_GB} GB there. Make room, or set TMPDIR "
+                    "to a folder on another disk.", returncode=1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory):
+    "What programs under test leave in the system's folder for temporary files goes with the other folders of this run."
+    folder = tmp_path_factory.mktemp("t", numbered=False)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+
+
 # ---- make test shares the tests out over two processes (pytest-xdist); what belongs together stays in one of them
 LONGEST_FIRST = ("00_first_model", "test_demo", "12_results", "test_parallel", "test_site", "10_train", "test_train", "test_real",
                  "test_kernel", "07_augment")
@@ -100,6 +120,7 @@ def pytest_collection_modifyitems(items):
 def pytest_xdist_make_scheduler(config, log):
     "Groups as above. (The mark for it, xdist_group, does nothing with pytest 9.2 and xdist 3.8.)"
     from xdist.scheduler import LoadScopeScheduling
+    config.option.loadscopereorder = False      # the order is LONGEST_FIRST, not the number of a group's tests
     class ByGroup(LoadScopeScheduling):
         def _split_scope(self, nodeid): return _group(nodeid)
     return ByGroup(config, log)
@@ -120,7 +141,16 @@ def count_cells(lesson: str, n: int):
     _said.append(("cells", [lesson, n]))
 
 
+def pytest_configure(config):
+    global _terminal
+    _terminal = config.pluginmanager.getplugin("terminalreporter")
+
+
 def pytest_runtest_logreport(report):
+    if report.failed and _terminal:      # at once: a run that is ended from outside never gets to its summary
+        crash = getattr(report.longrepr, "reprcrash", None)
+        said = (crash.message if crash else str(report.longrepr)).strip().splitlines() or [""]
+        _terminal.write_line(f"\n{report.nodeid} ({report.when}): {said[0][:300]}")
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         _skips.append((report.nodeid, reason.removeprefix("Skipped: ")))

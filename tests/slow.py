@@ -52,7 +52,7 @@ def kaggle(folder: Path) -> int:
 def p100(folder: Path) -> int:
     "Every test there is."
     python = environment(folder, "--editable", ".[dev]", *P100)
-    return subprocess.run([python, "-m", "pytest", "-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"], cwd=ROOT).returncode
+    return subprocess.run([python, "-m", "pytest", "-n", "2"], cwd=ROOT).returncode
 
 
 def main() -> int:
