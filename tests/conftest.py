@@ -141,6 +141,7 @@ def count_cells(lesson: str, n: int):
     _said.append(("cells", [lesson, n]))
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config):
     global _terminal
     _terminal = config.pluginmanager.getplugin("terminalreporter")
