@@ -389,8 +389,8 @@ def model_card(
 - Weights at the start: {config['weights'] or 'random'}
 - Data: {', '.join(f'{n} slices of {s}' for s, n in sources.items())}
 - Split: {metrics['n_train']} training slices, {metrics['n_valid']} validation slices (the deck's split)
-- Training: size {metrics['train_size']}, loss {config['loss']}, batch {config['batch_size']}, \
-learning rate {config['lr']}, seed {config['seed']}
+- Training: size {metrics['train_size']}, loss {config['loss']}, class weights {config.get('class_weights', 'none')}, \
+batch {config['batch_size']}, learning rate {config['lr']}, seed {config['seed']}
 - Best epoch: {metrics['epoch']} of at most {config['epochs']}"""
     head = "# Model card\n\n**Not for diagnosis.** A model for teaching and research, never tested in clinical use."
     return "\n\n".join([head, facts, _score_tables(metrics), LIMITS.format(**metrics)])
