@@ -30,7 +30,7 @@ from .masks import CLASSES
 from .metrics import ConfusionMatrix, bootstrap_interval, confusion
 from .metrics import miou_by_batch, miou_per_image
 from .phantom import atomic_file, progress_bar
-from .train import check_gpu, load_config, load_model, plot_history
+from .train import TrainConfig, check_gpu, load_config, load_model, plot_history
 
 # %% ../nbs/12_results.ipynb #8ebbcdd9
 class Predictor:
@@ -380,7 +380,7 @@ LIMITS = """## Limits
 
 # %% ../nbs/12_results.ipynb #c01d8ef3
 def model_card(
-    config: dict,        # as in config.json
+    config: dict,        # a TrainConfig's fields
     metrics: dict,       # as in metrics.json
     sources: dict,       # slices per source
 ) -> str:                # Markdown
@@ -389,19 +389,19 @@ def model_card(
 - Weights at the start: {config['weights'] or 'random'}
 - Data: {', '.join(f'{n} slices of {s}' for s, n in sources.items())}
 - Split: {metrics['n_train']} training slices, {metrics['n_valid']} validation slices (the deck's split)
-- Training: size {metrics['train_size']}, loss {config['loss']}, class weights {config.get('class_weights', 'none')}, \
+- Training: size {metrics['train_size']}, loss {config['loss']}, class weights {config['class_weights']}, \
 batch {config['batch_size']}, learning rate {config['lr']}, seed {config['seed']}
 - Best epoch: {metrics['epoch']} of at most {config['epochs']}"""
     head = "# Model card\n\n**Not for diagnosis.** A model for teaching and research, never tested in clinical use."
     return "\n\n".join([head, facts, _score_tables(metrics), LIMITS.format(**metrics)])
 
 # %% ../nbs/12_results.ipynb #da97ffef
-def _write_figures(run: Path, store: Store, preds) -> None:
+def _write_figures(run: Path, store: Store, preds, config: TrainConfig) -> None:
     "curves.png, and overlays.png of the best, the median and the worst slice."
     valid = split(store).valid
     chosen = telling_slices(preds, [store.labels[r] for r in valid]) or [0]
     slices, trues = ([part[valid[i]] for i in chosen] for part in (store.images, store.labels))
-    figures = {"curves.png": plot_history(pd.read_csv(run/"history.csv"), config=load_config(run)),
+    figures = {"curves.png": plot_history(pd.read_csv(run/"history.csv"), config=config),
                "overlays.png": plot_overlays(slices, [preds[i] for i in chosen], trues, ["best", "median", "worst"])}
     for name, fig in figures.items():
         with atomic_file(run/name) as tmp: fig.savefig(tmp, dpi=110, bbox_inches="tight")
@@ -418,11 +418,10 @@ def write_results(
     run = Path(run)
     predictor = Predictor(run, device)
     metrics, preds = evaluate(predictor, store, progress)
-    rows = split(store)
-    _write_figures(run, store, preds)
+    rows, config = split(store), load_config(run)
+    _write_figures(run, store, preds, config)
     sources = store.index.loc[store.index["split"] != "test", "source"].value_counts().to_dict()
-    config = json.loads((run/"config.json").read_text())
-    with atomic_file(run/"model_card.md") as tmp: tmp.write_text(model_card(config, metrics, sources))
+    with atomic_file(run/"model_card.md") as tmp: tmp.write_text(model_card(vars(config), metrics, sources))
     if len(rows.test):
         write_submission(run/"submission.csv", predict(predictor, (store.images[r] for r in rows.test), progress))
     with atomic_file(run/"metrics.json") as tmp: tmp.write_text(json.dumps(metrics, indent=1))   # last: it is complete
