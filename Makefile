@@ -32,7 +32,7 @@ test: $(READY) chromium
 	$(BIN)/python -m pytest -n $(JOBS)
 
 test-slow: $(READY)
-	$(BIN)/python tests/slow.py
+	$(BIN)/python tools/slow.py
 
 # The tests of the site look at it in a browser. Without root they are skipped where there is none (tests/skips.txt).
 chromium:
@@ -41,20 +41,20 @@ chromium:
 	  || echo 'chromium could not be installed: the tests of the site are skipped'; fi
 
 lessons: $(READY)
-	$(BIN)/python tests/badges.py --write
+	$(BIN)/python tools/badges.py --write
 	$(BIN)/nbdev_export
-	$(BIN)/python tests/lessons.py --write
+	$(BIN)/python tools/lessons.py --write
 	$(BIN)/nbdev_clean
-	$(BIN)/python tests/readme.py --write
+	$(BIN)/python tools/readme.py --write
 
 readme: $(READY)
-	$(BIN)/python tests/readme.py --write
+	$(BIN)/python tools/readme.py --write
 
 docs: $(READY)
-	$(BIN)/python tests/docs.py
+	$(BIN)/python tools/docs.py
 
 docs-serve: $(READY)
-	$(BIN)/python tests/docs.py --serve
+	$(BIN)/python tools/docs.py --serve
 
 clean:
 	rm -rf $(VENV) _docs _proc

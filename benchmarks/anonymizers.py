@@ -5,7 +5,7 @@
 import logging, sys, tempfile, warnings
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]/"tests")]
+sys.path[:0] = [*(str(Path(__file__).parents[1]/"tests"/f) for f in ("", "support"))]
 warnings.simplefilter("ignore"); logging.disable(logging.CRITICAL)
 import pydicom
 from pydicom.dataset import Dataset
@@ -22,7 +22,7 @@ def marked(folder: Path):
 
 
 def ours(source, out):
-    from covid_nbdev.privacy import deidentify
+    from covid_nbdev.deidentify import deidentify
     deidentify(source, out.with_suffix(""), progress=False)
     next(out.with_suffix("").rglob("*.dcm")).rename(out)
 

@@ -16,7 +16,7 @@ SIZE, COUNTS = 512, {"radiopedia": 829, "medseg": 100, "test_medseg": 10}
 
 def write_files(folder: Path):
     "Full-size files: 16 different phantom slices, repeated. The pictures don't matter here, the bytes do."
-    from covid_nbdev.etl import FILES
+    from covid_nbdev.competition import FILES
     from covid_nbdev.phantom import make_slice
     slices = [make_slice(seed, SIZE) for seed in range(16)]
     images = [hu.astype("<f4").tobytes() for hu, _ in slices]

@@ -11,7 +11,8 @@ import numpy as np
 from covid_nbdev.etl import build_store
 from covid_nbdev.phantom import write_phantom_dataset
 from covid_nbdev.results import evaluate
-from covid_nbdev.train import TrainConfig, fit
+from covid_nbdev.run import train_run
+from covid_nbdev.train import TrainConfig
 
 SEEDS = (42, 0, 1, 2, 3)      # the lesson's own first
 
@@ -24,7 +25,7 @@ def trainings(store, work, weights):
         config = TrainConfig(epochs=8, batch_size=4, size=96, lr=3e-3, patience=8, rotate=10, seed=seed,
                              encoder="efficientnet-b0", loss="ce+dice", class_weights=weights)
         run = work/f"{weights}{seed}"
-        fit(store, run, config, progress=False, on_epoch=None)
+        train_run(store, run, config, progress=False, on_epoch=None)
         m, _ = evaluate(run, store, progress=False)
         low, high = m["ci95"]["lesion_miou"]
         found.append(m["lesion_miou"])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from covid_nbdev.phantom import make_slice
-from covid_nbdev.results import write_submission
+from covid_nbdev.report import write_submission
 
 
 def plain(path, labels):

@@ -20,7 +20,8 @@ from covid_nbdev.augment import dataloaders
 from covid_nbdev.etl import build_store
 from covid_nbdev.model import build_model
 from covid_nbdev.phantom import write_phantom_dataset
-from covid_nbdev.train import FASTER, make_accelerator, train_epoch
+from covid_nbdev.devices import FASTER, make_accelerator
+from covid_nbdev.train import train_epoch
 
 warnings.filterwarnings("ignore")
 SIZE, BATCH, STEPS, LR, ROUNDS = 128, 8, 8, 1e-4, 3

@@ -6,15 +6,18 @@
 __all__ = ['CLASSES', 'CLASS_COLORS', 'FOLD_ORDER', 'FOLD_TABLE', 'mask_to_onehot', 'onehot_codes', 'onehot_to_mask',
            'mask_overlay', 'show_mask']
 
-# %% ../nbs/02_masks.ipynb #7e5378cd
+# %% ../nbs/02_masks.ipynb #f07ad709
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from .hu import WINDOWS, BadInput, window
+# %% ../nbs/02_masks.ipynb #e003c080
+from .core import BadInput
+from .hu import window, WINDOWS
 
 # %% ../nbs/02_masks.ipynb #1605d6f8
 CLASSES = ("ground_glass", "consolidation", "lungs_other", "background")
+
 # From Okabe and Ito's palette: people with any common color blindness can tell these apart.
 CLASS_COLORS = {"ground_glass": "#56B4E9", "consolidation": "#E69F00",
                 "lungs_other": "#009E73", "background": "#999999"}

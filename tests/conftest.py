@@ -7,7 +7,7 @@ import pytest
 
 matplotlib.use("Agg")
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT/"tests"))
+sys.path[:0] = [str(ROOT/"tests"), str(ROOT/"tests"/"support"), str(ROOT/"tools")]
 os.environ["TQDM_DISABLE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ: os.environ.setdefault("OMP_NUM_THREADS", "1")   # a process for each core, no more threads
 os.environ.pop("COVID_DATA", None)
@@ -101,8 +101,8 @@ def temporary_files(tmp_path_factory):
 
 
 # ---- make test shares the tests out over two processes (pytest-xdist); what belongs together stays in one of them
-LONGEST_FIRST = ("00_first_model", "test_demo", "12_results", "test_parallel", "test_site", "10_train", "test_train", "test_real",
-                 "test_kernel", "07_augment")
+LONGEST_FIRST = ("00_first_model", "test_demo", "16_results", "test_parallel", "test_site", "14_train", "test_train", "test_real",
+                 "test_kernel", "08_augment")
 
 
 def _group(nodeid: str) -> str:

@@ -8,7 +8,8 @@ import torch
 
 from covid_nbdev.cli import DEMO_MARK
 from covid_nbdev.etl import Store, build_store
-from covid_nbdev.train import TrainConfig, fit, load_model, save_model
+from covid_nbdev.run import train_run, load_model, save_model
+from covid_nbdev.train import TrainConfig
 
 SMALL = ("--size", 64, "--encoder", "efficientnet-b0", "--epochs", 1)
 
@@ -137,7 +138,7 @@ def test_weights_that_do_not_fit(layout, tmp_path, cli):
 
 
 def test_imagenet_without_the_hub(layout, tmp_path, cli, monkeypatch):
-    import covid_nbdev.model as m
+    import covid_nbdev.weights as m
     monkeypatch.setattr(m, "_hub_answers", lambda: False)
     monkeypatch.setattr(m, "_in_cache", lambda encoder: False)
     one_line(cli("covid_train", layout, tmp_path/"run", *SMALL, "--weights", "imagenet"), "hub", "file", "scratch")
@@ -301,5 +302,5 @@ def test_full_disk_while_a_checkpoint_is_written(store, tmpfs, cli):
     load_model(disk/"run")
     assert not [p.name for p in (disk/"run").iterdir() if p.name.startswith(".")]
     subprocess.run(["mount", "-o", "remount,size=400m", disk], check=True)           # room again: it goes on
-    history = fit(store, disk/"run", config, resume=True, progress=False, on_epoch=None)
+    history = train_run(store, disk/"run", config, resume=True, progress=False, on_epoch=None)
     assert len(history) == 3

@@ -11,7 +11,7 @@ LESSONS = lessons.lessons()
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 def test_every_lesson_has_them(path):
-    assert not badges.stale(path), "run python tests/badges.py --write"
+    assert not badges.stale(path), "run python tools/badges.py --write"
     nb = lessons.read(path)
     links = re.findall(r"\]\((https://\S+)\)", next(c.source for c in nb.cells if badges.is_badge(c)))
     pages = [link for link in links if link.endswith(".ipynb")]

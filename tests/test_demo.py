@@ -31,10 +31,10 @@ def test_a_demo_that_fails_keeps_the_last_one(tmp_path, cli, monkeypatch):
     (old/c.DEMO_MARK).write_text("x"); (old/"metrics.json").write_text("the last result")
     monkeypatch.setitem(c.DEMO, "phantom", dict(n_radiopaedia=0, n_medseg=8, n_test=1, size=64, seed=0))
     monkeypatch.setitem(c.DEMO, "train", dict(epochs=1, size=64, encoder="efficientnet-b0"))
-    import covid_nbdev.results
+    import covid_nbdev.report
     def stopped(*a, **k): raise KeyboardInterrupt
     with monkeypatch.context() as m:
-        m.setattr(covid_nbdev.results, "write_results", stopped)
+        m.setattr(covid_nbdev.report, "write_results", stopped)
         assert cli("covid_demo", "--run", old)[0] == 130
     assert (old/"metrics.json").read_text() == "the last result" and [p.name for p in tmp_path.iterdir()] == ["demo"]
     assert cli("covid_demo", "--run", old)[0] == 0

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_nbdev.eda import (class_balance, content_box, hu_histogram, hu_percentiles, near_duplicates, show_samples,
-                             shrink, similarity)
-from covid_nbdev.hu import BadInput
+from covid_nbdev.eda import class_balance, hu_histogram, hu_percentiles, show_samples
+from covid_nbdev.leaks import content_box, near_duplicates, shrink, similarity
+from covid_nbdev.core import BadInput
 from covid_nbdev.masks import CLASSES
 from covid_nbdev.phantom import make_slice
 

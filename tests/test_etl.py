@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT
-from covid_nbdev.etl import FILES, Store, build_store, find_competition_data, split
+from covid_nbdev.competition import FILES, find_competition_data
+from covid_nbdev.etl import Store, build_store, split
 
 
 def change(folder, stem, f): np.save(folder/f"{stem}.npy", f(np.load(folder/f"{stem}.npy")))

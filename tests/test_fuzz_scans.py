@@ -49,7 +49,7 @@ def good(tmp_path_factory):
 def worker():
     "The process from which each try is forked."
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
-    p = subprocess.Popen([sys.executable, ROOT/"tests"/"fuzz_worker.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    p = subprocess.Popen([sys.executable, ROOT/"tests"/"support"/"fuzz_worker.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                          stderr=subprocess.DEVNULL, text=True, env=env)
     assert p.stdout.readline() == "ready\n"
     def read(path):
@@ -169,7 +169,7 @@ for name, reader in faults.items():
 def test_the_limits_can_be_hit(tmp_path):
     "The worker notices a reader that eats memory, hangs, dies, or gives wrong numbers. (Not in this process: torch may have filled it.)"
     path = write_nifti(np.full((2, 32, 32), -900, np.int16), tmp_path/"a.nii", MM)
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT/"tests")]), "MPLBACKEND": "Agg"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT/"tests"/"support")]), "MPLBACKEND": "Agg"}
     said = subprocess.run([sys.executable, "-c", FAULTS, path], env=env, capture_output=True, text=True, check=True).stdout
     found = dict(json.loads(line) for line in said.splitlines())
     assert found["honest"]["end"] == "read"

@@ -2,8 +2,8 @@
 import pytest
 import torch
 
-from covid_nbdev.hu import BadInput
-from covid_nbdev.train import check_gpu
+from covid_nbdev.core import BadInput
+from covid_nbdev.devices import check_gpu
 
 ARCHS = {"2.7.1": "sm_50 sm_60 sm_70 sm_75 sm_80 sm_86 sm_90", "2.10.0": "sm_70 sm_75 sm_80 sm_86 sm_90 sm_100 sm_120",
          "2.15.0": "sm_75 sm_80 sm_86 sm_90 sm_100 sm_120"}

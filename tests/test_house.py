@@ -55,7 +55,7 @@ def imports(path) -> set[str]:
 
 
 def test_modules_import_from_lower_numbers_only():
-    order = [p.stem[3:] for p in LESSONS if p.stem[0].isdigit()]
+    order = [p.stem.split("_", 1)[1] for p in LESSONS if p.stem[0].isdigit()]
     modules = [m for m in order if (ROOT/"covid_nbdev"/f"{m}.py").is_file()]
     assert len(modules) >= 12
     for i, module in enumerate(modules):
@@ -64,7 +64,7 @@ def test_modules_import_from_lower_numbers_only():
 
 
 def test_no_module_without_a_lesson():
-    named = {p.stem[3:] for p in LESSONS}
+    named = {p.stem.split("_", 1)[1] for p in LESSONS}
     assert {p.stem for p in (ROOT/"covid_nbdev").glob("[a-z]*.py")} <= named
 
 

@@ -8,9 +8,11 @@ from hypothesis import given, settings, strategies as st
 
 import kaggle_server
 from conftest import ROOT
-from covid_nbdev.etl import FILES, Store
-from covid_nbdev.hu import BadInput
-from covid_nbdev.kaggle import OWNER, download_competition, kaggle_client, push_dataset, push_kernel, submit, unzip
+from covid_nbdev.competition import FILES
+from covid_nbdev.etl import Store
+from covid_nbdev.core import BadInput
+from covid_nbdev.client import download_competition, kaggle_client, push_dataset, push_kernel, submit, unzip
+from covid_nbdev.kaggle import OWNER
 from test_bad_input import one_line
 
 RULES_PAGE = "https://www.kaggle.com/competitions/covid-segmentation/rules"
@@ -55,7 +57,7 @@ def naps(monkeypatch):
 
 def real_kaggle(*args):
     "The real client's command, with the address exchanged."
-    done = subprocess.run([sys.executable, ROOT/"tests"/"kaggle_server.py", *map(str, args)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, ROOT/"tests"/"support"/"kaggle_server.py", *map(str, args)], capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -290,7 +292,7 @@ def test_a_part_without_a_name_is_not_kept(breaking, layout, tmp_path, cli, naps
 
 def test_ctrl_c_while_unpacking(kaggle, tmp_path, cli, monkeypatch):
     def interrupt(*_): raise KeyboardInterrupt
-    monkeypatch.setattr("covid_nbdev.kaggle.unzip", interrupt)
+    monkeypatch.setattr("covid_nbdev.client.unzip", interrupt)
     status, _, err = cli("covid_etl", tmp_path/"src", tmp_path/"store", "--download")
     assert status == 130 and "Run the same command again" in err and names(tmp_path) == []
 
@@ -443,7 +445,8 @@ def run(tmp_path_factory):
     "A run with an untrained model."
     from covid_nbdev.hu import Standardizer
     from covid_nbdev.model import build_model
-    from covid_nbdev.train import TrainConfig, save_model
+    from covid_nbdev.run import save_model
+    from covid_nbdev.train import TrainConfig
     folder = tmp_path_factory.mktemp("runs")/"first"
     folder.mkdir()
     config = TrainConfig(size=64, encoder="efficientnet-b0")

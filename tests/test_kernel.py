@@ -9,7 +9,7 @@ import pytest
 import lessons, run_kernel
 from conftest import ROOT, note
 from covid_nbdev import kaggle
-from covid_nbdev.hu import BadInput
+from covid_nbdev.core import BadInput
 
 # The two that a kernel brings along, and what it must do without.
 ABSENT = re.compile(r"(__editable__.*)?_*(covid_nbdev|segmentation_models_pytorch|(python_)?gdcm|dicom_?anonymizer)\b", re.I)
@@ -19,7 +19,7 @@ SMALL = dict(encoder="efficientnet-b0", size=64, batch_size=4, epochs=2, workers
 @pytest.fixture(scope="session")
 def kaggle_python(tmp_path_factory) -> str:
     """An interpreter that stands in for Kaggle's image: it has our packages' requirements, but not covid_nbdev and smp.
-    COVID_KERNEL_PYTHON names another one, as tests/slow.py does. Here: a new environment, into which everything that
+    COVID_KERNEL_PYTHON names another one, as tools/slow.py does. Here: a new environment, into which everything that
     is installed here is linked, except those two."""
     if given := os.environ.get("COVID_KERNEL_PYTHON"): python = given
     else:
@@ -45,7 +45,7 @@ def execute(kaggle_python, tmp_path_factory):
         (root/"input").mkdir(); (root/"working").mkdir()
         for name, source in inputs.items(): shutil.copytree(source, root/"input"/name)
         code = folder/json.loads((folder/"kernel-metadata.json").read_text())["code_file"]
-        r = subprocess.run([sys.executable, ROOT/"tests"/"run_kernel.py", code, root/"executed.ipynb", root/"input", root/"working",
+        r = subprocess.run([sys.executable, ROOT/"tools"/"run_kernel.py", code, root/"executed.ipynb", root/"input", root/"working",
                             "--python", kaggle_python], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         if r.returncode == run_kernel.NO_NAMESPACE: pytest.skip("the network can't be cut off here (no network namespaces)")
         assert (r.returncode == 0) == succeeds, r.stderr[-3000:]

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torchmetrics.functional.classification import multiclass_f1_score, multiclass_jaccard_index, multiclass_precision, multiclass_recall
 
-from covid_nbdev.hu import BadInput
-from covid_nbdev.metrics import (ConfusionMatrix, bootstrap_interval, confusion, dice, iou, miou, miou_by_batch, miou_per_image,
-                                 miou_pooled)
+from covid_nbdev.core import BadInput
+from covid_nbdev.metrics import (ConfusionMatrix, bootstrap_interval, confusion, dice, iou, miou, miou_by_batch,
+                                 miou_per_image, miou_pooled)
 
 
 def labels(seed, classes_in_use, side, n=2):

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
-import covid_nbdev.train as t
+import covid_nbdev.run as t
 from conftest import heeds_ctrl_c
 from covid_nbdev.etl import Store, build_store, split
-from covid_nbdev.hu import BadInput
+from covid_nbdev.core import BadInput
 from covid_nbdev.phantom import write_phantom_dataset
-from covid_nbdev.train import TrainConfig, fit, fit_parallel
+from covid_nbdev.run import train_run, fit_parallel
+from covid_nbdev.train import TrainConfig
 
 BIN = Path(sys.executable).parent
 B0 = dict(size=64, encoder="efficientnet-b0", precision="fp32", patience=9)
@@ -25,7 +26,7 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 FROZEN = """
 import json, sys
 import torch
-import covid_nbdev.train as t
+import covid_nbdev.run as t
 from covid_nbdev.etl import Store
 seen, build, summed = [], t.build_model, t._summed
 
@@ -86,7 +87,7 @@ def test_two_processes_and_accumulation_equal_one(odd, tmp_path):
 
 
 def test_fit_parallel(odd, tmp_path, capfd):
-    "What the processes do is seen here as if `fit` ran; a training that stopped goes on; both models are one."
+    "What the processes do is seen here as if `train_run` ran; a training that stopped goes on; both models are one."
     rows, config = [], TrainConfig(epochs=3, batch_size=8, **B0)
     stopped = fit_parallel(odd, tmp_path/"run", config, processes=2, device="cpu", deadline_s=.1, on_epoch=lambda row, c: rows.append(row))
     assert len(stopped) == len(rows) == 1
@@ -144,7 +145,7 @@ def test_covid_train_under_a_launcher(odd, tmp_path):
 def test_on_one_cpu_it_is_the_plain_loop(odd, tmp_path):
     "Accelerate changes nothing there, to the last bit: the lesson's first loop gives the same weights."
     config = TrainConfig(epochs=1, batch_size=8, **B0)
-    fit(odd, tmp_path/"run", config, device="cpu", progress=False, on_epoch=None)
+    train_run(odd, tmp_path/"run", config, device="cpu", progress=False, on_epoch=None)
     torch.manual_seed(config.seed)
     loaders = t.dataloaders(odd, config.size, config.batch_size, config.seed, rotate=config.rotate)
     model = t.build_model(config.encoder).to(memory_format=t.FASTER).train()
@@ -164,7 +165,7 @@ def test_time_to_start_processes_counts(monkeypatch, tmp_path):
     task.write_text(json.dumps({"store": "s", "run": "r", "config": {}, "resume": False, "cpu": True, "until": time.time() + 100}))
     class Ready(Exception): pass
     def ready(*args, deadline_s, **more): raise Ready(deadline_s)
-    monkeypatch.setattr(t, "fit", ready); monkeypatch.setattr(t, "Store", str); monkeypatch.setattr(sys, "argv", ["", str(task)])
+    monkeypatch.setattr(t, "train_run", ready); monkeypatch.setattr(t, "Store", str); monkeypatch.setattr(sys, "argv", ["", str(task)])
     monkeypatch.setattr(time, "time", lambda now=time.time() + 30: now)
     with pytest.raises(Ready) as e: t._train_as_told()
     assert 65 < e.value.args[0] < 71
@@ -174,19 +175,19 @@ def test_half_precision_on_the_cpu(odd, tmp_path):
     "bf16: other losses than fp32, close to them; weights are kept in 32 bits; resumed exactly, with accumulation."
     settings = dict(epochs=2, batch_size=4, accumulate=2, lr=1e-3, **(B0 | {"precision": "bf16"}))
     config, losses = TrainConfig(**settings), {}
-    whole = fit(odd, tmp_path/"bf16", config, device="cpu", progress=False, on_epoch=None)
-    exact = fit(odd, tmp_path/"fp32", TrainConfig(**(settings | {"precision": "fp32"})), device="cpu", progress=False, on_epoch=None)
+    whole = train_run(odd, tmp_path/"bf16", config, device="cpu", progress=False, on_epoch=None)
+    exact = train_run(odd, tmp_path/"fp32", TrainConfig(**(settings | {"precision": "fp32"})), device="cpu", progress=False, on_epoch=None)
     difference = (whole["train_loss"] - exact["train_loss"]).abs()
     assert (difference > 0).all() and (difference < .05).all()
     weights = [torch.load(tmp_path/name/"last.pt", weights_only=True)["model"] for name in ("bf16", "fp32")]
     assert all(v.dtype != torch.bfloat16 for w in weights for v in w.values())
     def stop(row, c): raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt): fit(odd, tmp_path/"cut", config, device="cpu", progress=False, on_epoch=stop)
-    fit(odd, tmp_path/"cut", config, resume=True, device="cpu", progress=False, on_epoch=None)
+    with pytest.raises(KeyboardInterrupt): train_run(odd, tmp_path/"cut", config, device="cpu", progress=False, on_epoch=stop)
+    train_run(odd, tmp_path/"cut", config, resume=True, device="cpu", progress=False, on_epoch=None)
     again = torch.load(tmp_path/"cut"/"last.pt", weights_only=True)["model"]
     assert all(torch.equal(again[k], v) for k, v in weights[0].items())
     with pytest.raises(BadInput, match="fp16 without a GPU"):
-        fit(odd, tmp_path/"fp16", TrainConfig(**(settings | {"precision": "fp16"})), device="cpu")
+        train_run(odd, tmp_path/"fp16", TrainConfig(**(settings | {"precision": "fp16"})), device="cpu")
 
 
 def test_class_weights_reach_the_loss(odd, tmp_path):
@@ -204,12 +205,12 @@ def test_out_of_memory_says_what_to_try(odd, tmp_path, monkeypatch, error):
     def full(*args): raise error
     monkeypatch.setattr(t, "train_epoch", full)
     with pytest.raises(BadInput, match="--batch_size 4 --accumulate 4"):
-        fit(odd, tmp_path/"a", TrainConfig(batch_size=8, accumulate=2, **B0), device="cpu")
+        train_run(odd, tmp_path/"a", TrainConfig(batch_size=8, accumulate=2, **B0), device="cpu")
     with pytest.raises(BadInput, match="smaller --size"):
-        fit(odd, tmp_path/"b", TrainConfig(batch_size=1, **B0), device="cpu")
+        train_run(odd, tmp_path/"b", TrainConfig(batch_size=1, **B0), device="cpu")
     def other(*args): raise RuntimeError("something else")
     monkeypatch.setattr(t, "train_epoch", other)
-    with pytest.raises(RuntimeError, match="something else"): fit(odd, tmp_path/"c", TrainConfig(**B0), device="cpu")
+    with pytest.raises(RuntimeError, match="something else"): train_run(odd, tmp_path/"c", TrainConfig(**B0), device="cpu")
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)

@@ -11,9 +11,10 @@ import pytest
 
 from conftest import heeds_ctrl_c
 from covid_nbdev import phantom
-from covid_nbdev.hu import BadInput
-from covid_nbdev.phantom import (atomic_file, atomic_folder, make_patient, make_slice, make_volume, medseg_slice,
-                                 pixel_auc, write_phantom_dataset)
+from covid_nbdev.core import BadInput
+from covid_nbdev.anatomy import make_patient, medseg_slice
+from covid_nbdev.core import atomic_file, atomic_folder
+from covid_nbdev.phantom import make_slice, make_volume, pixel_auc, write_phantom_dataset
 
 
 def iou(a, b, c): return ((a == c) & (b == c)).sum()/max(1, ((a == c) | (b == c)).sum())

@@ -7,10 +7,12 @@ from PIL import Image
 
 import lessons
 from conftest import ROOT
-from covid_nbdev.hu import WINDOWS, BadInput, window, window_html
+from covid_nbdev.core import BadInput
+from covid_nbdev.hu import WINDOWS, window
+from covid_nbdev.play import window_html
 from covid_nbdev.masks import CLASSES
-from covid_nbdev.metrics import (ConfusionMatrix, confusion, dice, miou_by_batch, miou_per_image, miou_pooled,
-                                 scores_html, second_reader_html)
+from covid_nbdev.metrics import ConfusionMatrix, confusion, dice, miou_by_batch, miou_per_image, miou_pooled
+from covid_nbdev.play import scores_html, second_reader_html
 from covid_nbdev.phantom import make_slice
 
 SIZE = 128
@@ -433,7 +435,7 @@ def test_lessons_show_the_present_scripts(page_of, lesson, names):
     for html, name in zip(saved, names):
         for file in ("play.css", "play.js", f"{name}.js"):
             source = (ROOT/"covid_nbdev"/"play"/file).read_text()
-            assert "\n".join(l for l in source.splitlines() if l.strip()) in html, f"stale: tests/lessons.py --write {lesson}"
+            assert "\n".join(l for l in source.splitlines() if l.strip()) in html, f"stale: tools/lessons.py --write {lesson}"
     page = page_of(*saved, width=360)
     assert page.locator('[data-state="ready"]').count() == len(names)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -13,11 +13,12 @@ from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, Explicit
 
 from conftest import ROOT, note, real_data
 from covid_nbdev import privacy
-from covid_nbdev.hu import BadInput
-from covid_nbdev.privacy import Pseudonyms, deidentify, read_file, why_left_out
+from covid_nbdev.core import BadInput
+from covid_nbdev.deidentify import deidentify, read_file, why_left_out
+from covid_nbdev.privacy import Pseudonyms
 
 warnings_off = pytest.mark.filterwarnings("ignore::UserWarning")
-TABLE = [l.split() for l in (ROOT/"tests"/"dicom_profile.txt").read_text().splitlines() if not l.startswith("#")]
+TABLE = [l.split() for l in (ROOT/"tests"/"support"/"dicom_profile.txt").read_text().splitlines() if not l.startswith("#")]
 
 
 def make_ct(uid="1.2.840.99999.1.7", **values) -> FileDataset:

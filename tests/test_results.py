@@ -8,9 +8,10 @@ from scipy import ndimage
 
 import lessons
 from conftest import ROOT
-from covid_nbdev.hu import BadInput
+from covid_nbdev.core import BadInput
 from covid_nbdev.results import Predictor, remove_small, scores, telling_slices
-from covid_nbdev.train import TrainConfig, fit
+from covid_nbdev.run import train_run
+from covid_nbdev.train import TrainConfig
 
 TOUCHING = np.ones((3, 3))
 
@@ -77,7 +78,7 @@ def test_wrong_sizes_are_refused(wrong):
 def run(store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")/"run"
     config = TrainConfig(epochs=1, size=64, batch_size=4, lr=3e-3, encoder="efficientnet-b0")
-    fit(store, folder, config, progress=False, on_epoch=None)
+    train_run(store, folder, config, progress=False, on_epoch=None)
     return folder
 
 
@@ -107,7 +108,7 @@ def test_slices_are_ranked_by_lesion_iou():
 
 def test_every_number_of_metrics_json_is_explained():
     "Each key of `scores` and of the head that `evaluate` adds is named in the lesson's list."
-    text = "\n".join(c.source for c in lessons.read(ROOT/"nbs"/"12_results.ipynb").cells if c.cell_type == "markdown")
+    text = "\n".join(c.source for c in lessons.read(ROOT/"nbs"/"16_results.ipynb").cells if c.cell_type == "markdown")
     listed = set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^- `.+$", text.partition("## All the numbers")[2], re.M))))
     keys = {"n_train", "n_valid", "epoch", "train_size", "mask_size", "baseline", *scores(np.ones((2, 4, 4), int))}
     assert keys <= listed, keys - listed

@@ -10,10 +10,10 @@ import pytest
 
 from conftest import note, real_data
 from covid_nbdev import scans
-from covid_nbdev.hu import BadInput
+from covid_nbdev.core import BadInput
 from covid_nbdev.phantom import make_volume
-from covid_nbdev.scans import (AIR_HU, read_dicom, read_nifti, read_scan, write_dicom_series,
-                               write_nifti, write_nifti_labels)
+from covid_nbdev.scans import (AIR_HU, read_dicom, read_nifti, read_scan, write_dicom_series, write_nifti,
+                               write_nifti_labels)
 
 MM = (14., 3.25, 3.)
 PYDICOM = Path(pydicom.__file__).parent/"data"/"test_files"
@@ -38,10 +38,11 @@ def chest():
 @pytest.fixture(scope="session")
 def run(store, tmp_path_factory):
     "A tiny network, one epoch."
-    from covid_nbdev.train import TrainConfig, fit
+    from covid_nbdev.run import train_run
+    from covid_nbdev.train import TrainConfig
     folder = tmp_path_factory.mktemp("run")/"run"
     folder.mkdir()
-    fit(store, folder, TrainConfig(epochs=1, size=64, batch_size=4, encoder="efficientnet-b0"), progress=False, on_epoch=None)
+    train_run(store, folder, TrainConfig(epochs=1, size=64, batch_size=4, encoder="efficientnet-b0"), progress=False, on_epoch=None)
     return folder
 
 

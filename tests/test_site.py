@@ -23,7 +23,7 @@ NAMES = [re.sub(r"^\d\d_", "", p.stem) for p in SOURCES]
 def site(tmp_path_factory) -> Path:
     "The whole site, built once, by packages from PyPI alone."
     out = tmp_path_factory.mktemp("site")/"_docs"
-    r = subprocess.run([sys.executable, ROOT/"tests"/"docs.py", "--pip", "--out", out], capture_output=True, text=True)
+    r = subprocess.run([sys.executable, ROOT/"tools"/"docs.py", "--pip", "--out", out], capture_output=True, text=True)
     assert r.returncode == 0, r.stderr[-3000:]
     note(f"site: {r.stdout.strip().splitlines()[-1]}")
     assert "warning" not in r.stderr, r.stderr[-3000:]

@@ -12,7 +12,8 @@ from covid_nbdev.etl import Store, split
 from covid_nbdev.metrics import ConfusionMatrix
 from covid_nbdev.phantom import write_phantom_dataset
 from covid_nbdev.results import Predictor
-from covid_nbdev.train import HISTORY, load_model
+from covid_nbdev.run import load_model
+from covid_nbdev.train import HISTORY
 
 BIN = Path(sys.executable).parent
 RUN_FILES = ["best.safetensors", "config.json", "curves.png", "history.csv", "last.pt", "metrics.json", "model_card.md",
@@ -196,7 +197,7 @@ def test_resume_with_other_data_is_refused(whole, copy_layout, tmp_path, cli):
 
 def test_early_stopping(store, tmp_path, monkeypatch):
     "Validation that never gets better stops the training after `patience` epochs; the best model is the first."
-    import covid_nbdev.train as t
+    import covid_nbdev.run as t
     losses = iter([1., 2., 2., 2., 2., 2., 2.])
     monkeypatch.setattr(t, "valid_epoch", lambda *a: (next(losses), .1))
     monkeypatch.setattr(t, "train_epoch", lambda *a: (1., .1, 1e-3))

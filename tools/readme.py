@@ -1,7 +1,7 @@
 """README.md from nbs/index.ipynb, with nbconvert (Quarto, which nbdev_readme needs, can't be had from PyPI).
 
-    python tests/readme.py --write    write README.md and its pictures
-    python tests/readme.py            say whether they are up to date: exit status 1 if not
+    python tools/readme.py --write    write README.md and its pictures
+    python tools/readme.py            say whether they are up to date: exit status 1 if not
 """
 import re, sys
 from pathlib import Path
@@ -38,7 +38,7 @@ def make() -> dict[str, bytes]:
     # GitHub knows no Quarto callouts, but it folds <details>
     text = re.sub(r"::: \{\.callout[^}]*\}\n## (.+)\n(.*?)\n:::", r"<details><summary>\1</summary>\n\n\2\n\n</details>", text, flags=re.S)
     # links between pages lead to their sources
-    text = re.sub(r"\]\((\d\d_\w+\.ipynb|\w+\.qmd)", r"](nbs/\1", text)
+    text = re.sub(r"\]\((\d\d[a-z]?_\w+\.ipynb|\w+\.qmd)", r"](nbs/\1", text)
     files = {name: data for name, data in resources["outputs"].items()}
     return {"README.md": (HEAD + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n").encode(), **files}
 

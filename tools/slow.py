@@ -1,7 +1,7 @@
 """What takes too long for every day: 10,000 damaged scans, and other versions of PyTorch, each in an environment
 made from nothing.
 
-    python tests/slow.py [fuzz] [kaggle] [p100]    all if none is named
+    python tools/slow.py [fuzz] [kaggle] [p100]    all if none is named
     make test-slow
 
 fuzz:   10,000 damaged DICOM and NIfTI files, where `make test` tries some hundreds: a quarter of an hour on 2 cores.

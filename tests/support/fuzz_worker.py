@@ -9,8 +9,9 @@ import nibabel as nib
 import numpy as np
 import pydicom.pixels
 
-from covid_nbdev.hu import BadInput
-from covid_nbdev.scans import AIR_HU, BY_GDCM, PADDING_BELOW_HU, read_scan
+from covid_nbdev.core import BadInput
+from covid_nbdev.dicom import BY_GDCM, PADDING_BELOW_HU
+from covid_nbdev.scans import AIR_HU, read_scan
 
 MEMORY, SECONDS = 1 << 30, 10
 

@@ -1,7 +1,7 @@
 """Badges that open a lesson in Colab or on Kaggle, and the hidden cell that installs the package there.
 
-    python tests/badges.py --write [NAME ...]   put both into every lesson (or those named) and the index; again: no change
-    python tests/badges.py                      say which notebooks lack them: exit status 1 if any
+    python tools/badges.py --write [NAME ...]   put both into every lesson (or those named) and the index; again: no change
+    python tools/badges.py                      say which notebooks lack them: exit status 1 if any
 """
 import argparse, hashlib, sys
 from configparser import ConfigParser
@@ -67,7 +67,7 @@ def main():
     paths = lessons.lessons()
     if a.write is None:
         if names := [path.stem for path in paths if stale(path)]:
-            sys.exit(f"badges or installation missing in {', '.join(names)}: run python tests/badges.py --write")
+            sys.exit(f"badges or installation missing in {', '.join(names)}: run python tools/badges.py --write")
         return print("badges are up to date")
     for path in paths:
         if (not a.write or path.stem in a.write) and stale(path):

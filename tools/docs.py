@@ -1,8 +1,8 @@
 """The documentation site, from nbs/ into _docs/.
 
-    python tests/docs.py                 with Quarto on PATH nbdev's own nbdev_docs; without it, by packages from PyPI alone
-    python tests/docs.py --pip           the second way, Quarto or not: what tests/test_site.py looks at
-    python tests/docs.py --serve         build, then show the site on localhost; Ctrl-C ends it
+    python tools/docs.py                 with Quarto on PATH nbdev's own nbdev_docs; without it, by packages from PyPI alone
+    python tools/docs.py --pip           the second way, Quarto or not: what tests/test_site.py looks at
+    python tools/docs.py --serve         build, then show the site on localhost; Ctrl-C ends it
 
 No lesson is run again: pages show the saved outputs. nbdev does execute what it needs for the reference, the exported
 cells and the imports. What the two ways do differently stands in CONTRIBUTING.md.
@@ -22,7 +22,7 @@ BASE = "https://covid-nbdev.github.io/covid_nbdev/"
 
 def quarto():
     "What nbdev's own documentation does."
-    # nbdev_docs would write README.md by Quarto if it were older than index.ipynb; ours is made by tests/readme.py
+    # nbdev_docs would write README.md by Quarto if it were older than index.ipynb; ours is made by tools/readme.py
     os.utime(ROOT/"README.md")
     subprocess.run([sys.executable, "-c", "from nbdev.quarto import nbdev_docs; nbdev_docs()"], check=True)
     return ROOT/"_docs"

@@ -1,6 +1,6 @@
 """Execute a Kaggle notebook as Kaggle does, without Kaggle: another Python, no network, folders for input and output.
 
-    python tests/run_kernel.py NOTEBOOK EXECUTED INPUT WORKING --python PYTHON [--network] [--timeout SECONDS]
+    python tools/run_kernel.py NOTEBOOK EXECUTED INPUT WORKING --python PYTHON [--network] [--timeout SECONDS]
 
 PYTHON is the kernel's interpreter: the environment that stands in for Kaggle's image. The network is cut off by a
 network namespace of its own, in which only the loopback is brought up, as Jupyter talks to its kernel over it.

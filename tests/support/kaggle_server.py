@@ -6,7 +6,7 @@ client's own types, answers the calls that we use (all others get 404), and keep
 The `kaggle` command (2.2.5) asks its SDK for kaggle.com whatever that variable says. As a program, this file is that
 command with the address exchanged, and nothing else:
 
-    KAGGLE_API_ENVIRONMENT=TEST python tests/kaggle_server.py kernels push -p FOLDER
+    KAGGLE_API_ENVIRONMENT=TEST python tests/support/kaggle_server.py kernels push -p FOLDER
 """
 import base64, io, json, os, re, sys, threading, zipfile
 from contextlib import contextmanager

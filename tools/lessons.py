@@ -1,7 +1,7 @@
 """Run the lessons in a real Jupyter kernel, and keep or compare what they print.
 
-    python tests/lessons.py --write [NAME ...]   run lessons (all, or those named) and save their outputs
-    python tests/lessons.py --text FILE          print a notebook as text: what `git diff` shows (see .gitattributes)
+    python tools/lessons.py --write [NAME ...]   run lessons (all, or those named) and save their outputs
+    python tools/lessons.py --text FILE          print a notebook as text: what `git diff` shows (see .gitattributes)
 
 `make test` runs every lesson afresh and compares its text outputs with the saved ones. Cells tagged `varies` are left
 out of that comparison: timings, and numbers that come out of training, are not the same on another machine.
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent/"tests"/"support"))
 import probes
 from patience import PatientClient
 
@@ -81,7 +82,7 @@ def run_cells(nb, timeout_s: int = 600, probe: bool = False, data: Path | str = 
     nb.cells = [c for c in (_with_probes(nb) if probe else kept) if not (c.cell_type == "code" and is_skipped(c))]
     # Lessons are saved with the phantom, without progress bars, as nbdev_test runs them.
     env = {**os.environ, "IN_TEST": "1", "TQDM_DISABLE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-           "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT/"tests")]), "COVID_DATA": str(data)}
+           "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT/"tests"/"support")]), "COVID_DATA": str(data)}
     PatientClient(nb, timeout=timeout_s, extra_arguments=["--log-level=40"],   # errors alone
                   resources={"metadata": {"path": str(NBS)}}).execute(env=env)
     if probe:
