@@ -155,13 +155,13 @@ def covid_train(
     if first: _check_run_folder(run, resume, force)
     from covid_nbdev.etl import Store
     from covid_nbdev.devices import check_gpu
-    from covid_nbdev.run import train_run, fit_parallel
+    from covid_nbdev.run import train_run, train_parallel
     from covid_nbdev.train import TrainConfig
     device = check_gpu(device, print if first else lambda line: None)
     config = _resumed(run, given) if resume else TrainConfig(**given).check()
     if not resume: _alone_first(first, device, lambda: _start_run(data, run, config, force))
     store = Store(run/"store" if (run/"store").is_dir() else data)
-    train = train_run if gpus == 1 else partial(fit_parallel, processes=gpus or None)
+    train = train_run if gpus == 1 else partial(train_parallel, processes=gpus or None)
     try:
         history = train(store, run, config, resume=True, device=device)
         if first: _print_results(run, store, history, config, device)

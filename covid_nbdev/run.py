@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['save_model', 'load_model', 'memory_advice', 'train_run', 'save_config', 'write_history', 'load_config',
-           'fit_parallel']
+           'train_parallel']
 
 # %% ../nbs/14a_run.ipynb #b7f7b92c
 import json
@@ -395,7 +395,7 @@ def _share_out(device, processes: int | None) -> tuple[list[int], int]:
     return gpus[:processes], processes
 
 # %% ../nbs/14a_run.ipynb #d33a7eaa
-def fit_parallel(
+def train_parallel(
     store: Store,
     run,                                  # the run's folder
     config: TrainConfig = TrainConfig(),

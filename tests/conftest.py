@@ -54,6 +54,19 @@ def store(layout, tmp_path_factory):
     return build_store(layout, tmp_path_factory.mktemp("store")/"store")
 
 
+@pytest.fixture(scope="session")
+def tiny_run(store, tmp_path_factory):
+    "The one small training of each test process: a finished run of two epochs with its results. Tests that change it copy it."
+    from covid_nbdev.report import write_results
+    from covid_nbdev.run import train_run
+    from covid_nbdev.train import TrainConfig
+    folder = tmp_path_factory.mktemp("tiny")/"run"
+    config = TrainConfig(epochs=2, size=64, batch_size=4, encoder="efficientnet-b0", lr=3e-3, loss="ce+dice", seed=1)
+    train_run(store, folder, config, progress=False, on_epoch=None)
+    write_results(folder, store, progress=False)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def browser():
     "Debian's chromium, closed at the end of each file: Playwright can't be started twice at a time in a process."

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from covid_nbdev.devices import check_gpu, choose_precision
-from covid_nbdev.run import train_run, fit_parallel, load_model
+from covid_nbdev.run import train_run, train_parallel, load_model
 from covid_nbdev.train import TrainConfig
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
@@ -28,5 +28,5 @@ def test_precisions(store, tmp_path, precision):
 
 def test_all_gpus(store, tmp_path):
     if torch.cuda.device_count() < 2: pytest.skip("one GPU alone")
-    history = fit_parallel(store, tmp_path/"run", TrainConfig(**SMALL), progress=False, on_epoch=None)
+    history = train_parallel(store, tmp_path/"run", TrainConfig(**SMALL), progress=False, on_epoch=None)
     assert len(history) == 2

@@ -56,7 +56,7 @@ def execute(kaggle_python, tmp_path_factory):
 def said(nb) -> str: return "\n".join(t for c in nb.cells if c.cell_type == "code" for t in lessons.texts(c))
 def training_started(nb) -> float:
     "When the cell that trains began, by nbclient's own clock."
-    cell = next(c for c in nb.cells if c.cell_type == "code" and "fit_parallel(" in c.source)
+    cell = next(c for c in nb.cells if c.cell_type == "code" and "train_parallel(" in c.source)
     return datetime.fromisoformat(cell.metadata.execution["iopub.execute_input"].replace("Z", "+00:00")).timestamp()
 def pictures(nb) -> int: return said(nb).count("picture")
 

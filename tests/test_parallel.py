@@ -13,7 +13,7 @@ from conftest import heeds_ctrl_c
 from covid_nbdev.etl import Store, build_store, split
 from covid_nbdev.core import BadInput
 from covid_nbdev.phantom import write_phantom_dataset
-from covid_nbdev.run import train_run, fit_parallel
+from covid_nbdev.run import train_run, train_parallel
 from covid_nbdev.train import TrainConfig
 
 BIN = Path(sys.executable).parent
@@ -86,14 +86,14 @@ def test_two_processes_and_accumulation_equal_one(odd, tmp_path):
         for column in one.columns.drop("seconds"): np.testing.assert_allclose(other[column], one[column], rtol=0, atol=1e-9)
 
 
-def test_fit_parallel(odd, tmp_path, capfd):
+def test_train_parallel(odd, tmp_path, capfd):
     "What the processes do is seen here as if `train_run` ran; a training that stopped goes on; both models are one."
     rows, config = [], TrainConfig(epochs=3, batch_size=8, **B0)
-    stopped = fit_parallel(odd, tmp_path/"run", config, processes=2, device="cpu", deadline_s=.1, on_epoch=lambda row, c: rows.append(row))
+    stopped = train_parallel(odd, tmp_path/"run", config, processes=2, device="cpu", deadline_s=.1, on_epoch=lambda row, c: rows.append(row))
     assert len(stopped) == len(rows) == 1
     state = torch.load(tmp_path/"run"/"last.pt", weights_only=True)
     assert len(state["random"]) == 2 and not torch.equal(*[s[0] for s in state["random"]])
-    whole = fit_parallel(odd, tmp_path/"run", config, processes=2, device="cpu", resume=True, on_epoch=None)
+    whole = train_parallel(odd, tmp_path/"run", config, processes=2, device="cpu", resume=True, on_epoch=None)
     assert whole["epoch"].tolist() == [1, 2, 3] and whole.iloc[0].to_dict() == rows[0]
     pd.testing.assert_frame_equal(whole, pd.read_csv(tmp_path/"run"/"history.csv"), rtol=1e-12)
     assert capfd.readouterr().err == ""
@@ -102,14 +102,14 @@ def test_fit_parallel(odd, tmp_path, capfd):
 def test_problems_come_through(odd, tmp_path, monkeypatch):
     "What a user can mend is the same one line; anything else says what the process said. No process is left behind."
     with pytest.raises(BadInput, match="batches of 7 for 2 GPUs"):
-        fit_parallel(odd, tmp_path/"a", TrainConfig(epochs=1, batch_size=7, **B0), processes=2, device="cpu")
+        train_parallel(odd, tmp_path/"a", TrainConfig(epochs=1, batch_size=7, **B0), processes=2, device="cpu")
     monkeypatch.setattr(t, "_launch_line", lambda task, n: [sys.executable, "-c", "import sys; sys.exit('broken pipe organ')"])
     with pytest.raises(RuntimeError, match="broken pipe organ"):
-        fit_parallel(odd, tmp_path/"b", TrainConfig(epochs=1, **B0), processes=2, device="cpu")
+        train_parallel(odd, tmp_path/"b", TrainConfig(epochs=1, **B0), processes=2, device="cpu")
     monkeypatch.setattr(t, "gpu_verdicts", lambda: ["", ""])
     monkeypatch.setattr(t, "check_gpu", lambda want: torch.device("cuda", 0))
     with pytest.raises(BadInput, match="3 processes and 2 GPUs"):
-        fit_parallel(odd, tmp_path/"c", TrainConfig(epochs=1, **B0), processes=3)
+        train_parallel(odd, tmp_path/"c", TrainConfig(epochs=1, **B0), processes=3)
 
 
 def test_batches_that_processes_can_share(odd):
@@ -160,7 +160,7 @@ def test_on_one_cpu_it_is_the_plain_loop(odd, tmp_path):
 
 
 def test_time_to_start_processes_counts(monkeypatch, tmp_path):
-    "A deadline is seconds from the call of `fit_parallel`, not from when its processes are up."
+    "A deadline is seconds from the call of `train_parallel`, not from when its processes are up."
     task = tmp_path/"task.json"
     task.write_text(json.dumps({"store": "s", "run": "r", "config": {}, "resume": False, "cpu": True, "until": time.time() + 100}))
     class Ready(Exception): pass
@@ -217,7 +217,7 @@ def test_out_of_memory_says_what_to_try(odd, tmp_path, monkeypatch, error):
 def test_interrupted_parent_leaves_no_process(odd, tmp_path, sent):
     "Ctrl-C in the parent (a notebook's stop button), or its end (a restart): its processes end, what was saved can be gone on with."
     code = ("import sys; from covid_nbdev.etl import Store; from covid_nbdev.train import *\n"
-            "fit_parallel(Store(sys.argv[1]), sys.argv[2], TrainConfig(epochs=500, patience=500, batch_size=8, size=64, "
+            "train_parallel(Store(sys.argv[1]), sys.argv[2], TrainConfig(epochs=500, patience=500, batch_size=8, size=64, "
             "encoder='efficientnet-b0'), processes=2, device='cpu')")
     p = subprocess.Popen([sys.executable, "-c", code, odd.path, tmp_path/"run"], env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                          preexec_fn=heeds_ctrl_c)
