@@ -20,7 +20,7 @@ def labels(seed, classes_in_use, side, n=2):
 cases = given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 12))
 
 
-@settings(max_examples=2500, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @cases
 def test_equal_to_torchmetrics(seed, classes_in_use, side):
     pred, true = labels(seed, classes_in_use, side)
