@@ -66,6 +66,11 @@ def pred_px(self: ConfusionMatrix) -> np.ndarray:
     "Pixels of each class in the prediction, (n,)."
     return self.counts.sum(0)
 
+@patch(as_prop=True)
+def present(self: ConfusionMatrix) -> np.ndarray:
+    "Which classes are in the truth, bool (n,)."
+    return self.true_px > 0
+
 # %% ../nbs/03_metrics.ipynb #0120bd00
 @patch
 def iou(self: ConfusionMatrix,
@@ -92,7 +97,7 @@ def precision(self: ConfusionMatrix) -> np.ndarray:
 @patch
 def recall(self: ConfusionMatrix) -> np.ndarray:
     "Share of the true pixels that were found, per class; NaN for a class absent from the truth."
-    return np.where(self.true_px > 0, self.hits/np.maximum(self.true_px, 1), np.nan)
+    return np.where(self.present, self.hits/np.maximum(self.true_px, 1), np.nan)
 
 # %% ../nbs/03_metrics.ipynb #1858a10f
 @patch
@@ -100,7 +105,7 @@ def miou(self: ConfusionMatrix,
     classes=None,        # class numbers to average; None for all
 ) -> float:
     "Mean IoU over the classes that are in the truth; NaN if none of them is."
-    chosen = self.true_px > 0
+    chosen = self.present
     if classes is not None: chosen &= np.isin(np.arange(len(chosen)), classes)
     return float(self.iou()[chosen].mean()) if chosen.any() else float("nan")
 
