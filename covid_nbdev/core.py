@@ -168,7 +168,7 @@ MOST_ZIP_RATIO = 1100   # masks reach 350 to 700, a file of zeros 1030: ordinary
 
 # %% ../nbs/00a_core.ipynb #c0cfb509
 def check_zip(
-    archive: zipfile.ZipFile,
+    archive: zipfile.ZipFile,          # open, from anywhere
     most_files: int = MOST_FILES,      # folders count, too
     most_bytes: int = MOST_ZIP_BYTES,  # all files together, unpacked
 ) -> list[zipfile.ZipInfo]:            # its files, without the folders

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from fastcore.basics import patch
 
-# %% ../nbs/01_hu.ipynb #f94e5ccd
 from .core import BadInput, check_finite
 
 # %% ../nbs/01_hu.ipynb #809702df
@@ -84,9 +83,9 @@ def clip_hu(
 @dataclass(frozen=True)
 class Standardizer:
     "Clip to `clip` HU, then (hu - mean)/std. Fitted on training slices alone; travels with the model."
-    mean_hu: float
-    std_hu: float
-    clip: tuple[float, float] = CLIP_HU      # HU
+    mean_hu: float                        # of the pixels between two percentiles
+    std_hu: float                         # likewise
+    clip: tuple[float, float] = CLIP_HU   # lowest and highest HU
 
     def __call__(self,
         hu,               # Hounsfield units, any shape

@@ -9,7 +9,6 @@ __all__ = ['CLASSES', 'CLASS_COLORS', 'FOLD_ORDER', 'FOLD_TABLE', 'AGREE', 'FALS
 # %% ../nbs/02_masks.ipynb #f07ad709
 import numpy as np
 
-# %% ../nbs/02_masks.ipynb #e003c080
 from .core import BadInput
 from .hu import window, WINDOWS
 
@@ -84,8 +83,8 @@ def show_mask(
     mask,                  # class per pixel (H, W)
     ax=None,               # matplotlib axes; a new figure if None
     classes=(0, 1, 2),     # which classes to color
-    title: str = "",
-    legend: bool = False,
+    title: str = "",       # above the picture
+    legend: bool = False,  # name the colors below it
     **overlay,             # alpha, level, width: for mask_overlay
 ):                         # the axes
     "Draw `mask_overlay`, with a title and a legend."

@@ -10,7 +10,6 @@ __all__ = ['confusion', 'ConfusionMatrix', 'iou', 'miou', 'dice', 'miou_pooled',
 import numpy as np
 from fastcore.basics import patch
 
-# %% ../nbs/03_metrics.ipynb #eec29abb
 from .core import BadInput
 from .masks import CLASSES
 
@@ -18,7 +17,7 @@ from .masks import CLASSES
 def confusion(
     pred,               # class per pixel, 0 to n-1, any shape; NumPy array or torch tensor
     true,               # same shape
-    n: int = len(CLASSES),
+    n: int = len(CLASSES),   # number of classes
 ) -> np.ndarray:        # int64 (n, n): [true class, predicted class]
     "Count the pixels of each pair of classes, in one pass."
     tensors = hasattr(pred, "detach") and hasattr(true, "detach")
@@ -163,9 +162,9 @@ def bootstrap_interval(
     matrices,            # (N, n, n) confusion matrices, one per slice
     classes=None,        # class numbers to average; None for all
     groups=None,         # (N,) patient of each slice; None if every slice stands for itself
-    n_draws: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
+    n_draws: int = 1000, # how often the set is drawn anew
+    seed: int = 0,       # of the draws
+    level: float = 0.95, # share of the draws that lies inside
 ) -> tuple[float, float]:    # low and high end
     "Percentile bootstrap interval of the pooled mIoU, drawing patients (or slices) with replacement."
     matrices = np.asarray(matrices)

@@ -16,7 +16,6 @@ from importlib.resources import files
 import numpy as np
 from PIL import Image
 
-# %% ../nbs/03a_play.ipynb #6d69dddd
 from .core import BadInput
 from .hu import check_hu, window, WINDOWS
 from .masks import AGREE, CLASSES, FALSE_NEGATIVE, FALSE_POSITIVE, paint_errors
