@@ -62,8 +62,8 @@ def pixel_auc(
     return float((b*(a.cumsum() - a/2)).sum()/(a.sum()*b.sum()))
 
 # %% ../nbs/04_phantom.ipynb #9978d930
-README = ("Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here. Use it to learn and\n"
-          "to test software. A result on it is no evidence of clinical performance; not for diagnosis.\n")
+README = ("Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here. For learning\n"
+          "and testing software. A result on it is no evidence of clinical performance; not for diagnosis.\n")
 
 def radiopaedia_part(n, size, seed):
     "n slices in volumes of 16 or more, nine volumes at most -> patient, hu, labels."
