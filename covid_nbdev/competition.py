@@ -111,5 +111,6 @@ def open_competition(
         if present: parts.append(_open_part(path, source, patients))
     sides = {p.images.shape[1] for p in parts if len(p)}
     if len(sides) > 1: raise BadInput(f"slices of {sorted(sides)} pixels", "one size for all files")
-    if not any(len(p) for p in parts if p.source == "medseg"): raise BadInput("0 slices in images_medseg.npy", "1 or more")
+    if not any(len(p) for p in parts if p.source == "medseg"):
+        raise BadInput("0 slices in images_medseg.npy", "1 or more")
     return parts
