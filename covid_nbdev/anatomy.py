@@ -84,7 +84,7 @@ def lung_depth(p, x, y, z):
 @dataclass
 class Patient:
     "What makes one computed patient; drawn by `make_patient`."
-    seed: int
+    seed: int                      # names all its random numbers
     dome_mm: float = 185.          # level of the right dome of the diaphragm
     heart: float = 1.              # relative size
     fat_mm: float = 12.            # under the skin

@@ -74,6 +74,7 @@ def _check_shapes(images, masks, names):
     if masks.shape != (*images.shape, 4):
         raise BadInput(f"shape {masks.shape} in {names[1]}", f"{(*images.shape, 4)}, one channel per class")
 
+# %% ../nbs/05a_competition.ipynb #48ccc214
 def _open_part(folder: Path, source: str, patients: dict) -> Part:
     names = FILES[source]
     images = open_npy(folder/names[0])

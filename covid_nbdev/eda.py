@@ -55,7 +55,7 @@ def hu_histogram(
 # %% ../nbs/06_eda.ipynb #4d2aded6
 def hu_percentiles(
     histogram,                 # from hu_histogram
-    percentiles=(5, 50, 95),
+    percentiles=(5, 50, 95),   # of the pixels, 0 to 100
 ) -> pd.DataFrame:             # HU: a row for each (source, class), a column for each percentile
     "The bins in which the percentiles of each column lie."
     share = histogram.cumsum()/histogram.sum()
@@ -70,6 +70,7 @@ def class_pixels(
     rows = range(len(store.labels)) if rows is None else rows
     return np.stack([np.bincount(np.asarray(store.labels[r]).ravel(), minlength=256)[:len(CLASSES)] for r in rows])
 
+# %% ../nbs/06_eda.ipynb #f9d8bbdf
 def class_balance(
     store,               # has .labels and .index with a column `source`
 ) -> pd.DataFrame:       # a row for each source with labels; shares from 0 to 1

@@ -23,7 +23,7 @@ def check_request(size, seed):
 # %% ../nbs/04_phantom.ipynb #378167a3
 def make_volume(
     seed: int,            # the patient
-    n_slices: int = 40,
+    n_slices: int = 40,   # at equal distances
     size: int = 512,      # side in pixels, a multiple of 32, at least 64
 ) -> tuple:               # hu int16 (N, H, W), labels uint8 (N, H, W)
     "One patient from above the apex of the lungs to below the diaphragm, whole body in view."
@@ -62,13 +62,14 @@ def pixel_auc(
     return float((b*(a.cumsum() - a/2)).sum()/(a.sum()*b.sum()))
 
 # %% ../nbs/04_phantom.ipynb #9978d930
-README = ("Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here. For learning\n"
-          "and testing software. A result on it is no evidence of clinical performance; not for diagnosis.\n")
+README = ("Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here. For\n"
+          "learning and for testing software. A result on it is no evidence of clinical performance; not for diagnosis.\n")
 
 def radiopaedia_part(n, size, seed):
     "n slices in volumes of 16 or more, nine volumes at most -> patient, hu, labels."
     for v, part in enumerate(np.array_split(np.arange(n), np.clip(n//16, 1, 9))):
-        for hu, labels in volume_slices(1_000_000*seed + 400_000 + v, len(part), size): yield f"R{seed}-{v}", hu, labels
+        for hu, labels in volume_slices(1_000_000*seed + 400_000 + v, len(part), size):
+            yield f"R{seed}-{v}", hu, labels
 
 def medseg_part(n, size, seed, first=0):
     "One slice of each patient, except that every tenth patient gives two -> patient, hu, labels."
