@@ -13,11 +13,7 @@ import cv2
 import numpy as np
 from fastcore.basics import patch
 
-# %% ../nbs/04a_anatomy.ipynb #8fe071c6
-from .scanner import as_picture, axis_mm, random_for, scanned, smooth_noise, View
-
-# %% ../nbs/04a_anatomy.ipynb #f41982c3
-TOP_MM, BOTTOM_MM = -15, 255   # levels of a volume's first and last slice; z = 0 is the apex of the lungs
+from .scanner import axis_mm, on_canvas, random_for, scanned, smooth_noise, View
 
 # %% ../nbs/04a_anatomy.ipynb #828d0785
 def ellipse_depth(x, y, cx, cy, rx, ry, degrees=0):
@@ -41,13 +37,10 @@ def either(a, b, round_mm=6.): return -both(-a, -b, round_mm)
 
 # %% ../nbs/04a_anatomy.ipynb #8af8f662
 LEVELS = [-25, 0, 15, 40, 80, 120, 160, 200, 265]   # z in mm of the columns below
-
 CAVITY = dict(rx=[8, 52, 73, 94, 112, 122, 127, 131, 131], ry=[6, 30, 48, 66, 84, 95, 102, 104, 104],
               cy=[24, 20, 14, 8, 2, 0, -2, -3, -3])          # inside of the rib cage
-
 BODY = dict(rx=[176, 178, 178, 177, 172, 166, 163, 162, 162], ry=[84, 97, 104, 112, 120, 125, 129, 129, 129],
             cy=[20, 14, 10, 7, 3, 1, 0, 0, 0])
-
 MIDDLE = dict(rx=[44, 40, 36, 31, 30, 34, 34, 28, 26])       # half width of the mediastinum, without the heart
 
 def at_level(table, z):
@@ -91,7 +84,7 @@ def lung_depth(p, x, y, z):
 @dataclass
 class Patient:
     "What makes one computed patient; drawn by `make_patient`."
-    seed: int
+    seed: int                      # names all its random numbers
     dome_mm: float = 185.          # level of the right dome of the diaphragm
     heart: float = 1.              # relative size
     fat_mm: float = 12.            # under the skin
@@ -188,7 +181,6 @@ LESION = np.dtype([("kind", int),            # 0 ground glass, 1 consolidation
                    ("density", float),       # the share of air it replaces
                    ("edge_mm", float), ("net", float)])
 
-# %% ../nbs/04a_anatomy.ipynb #6d7d599c
 def lung_points(p, rng, n):
     "Random points in the lungs (m, 3), fewer than n, and their depths."
     points = rng.uniform([-132, -100, 0], [132, 100, 250], (n, 3))
@@ -233,9 +225,9 @@ def make_patient(
     points, _ = lung_points(p, rng, 20_000)
     vessels, bronchi = [], []
     for side, hilum in ((-1, np.float32([-40, 4, 122])), (1, np.float32([42, 8, 122]))):
-        own = np.resize(points[points[:, 0]*side > 0], (4096, 3)).astype(np.float32)
-        artery = grow_tree(hilum, own[:2048], 7, rng)
-        vessels += [artery, grow_tree(hilum + np.float32([0, -6, 14]), own[2048:], 6.5, rng)]
+        goals = np.resize(points[points[:, 0]*side > 0], (4096, 3)).astype(np.float32)
+        artery = grow_tree(hilum, goals[:2048], 7, rng)
+        vessels += [artery, grow_tree(hilum + np.float32([0, -6, 14]), goals[2048:], 6.5, rng)]
         beside = artery[:, [3]]*[1.2*side, .9, 0]   # a bronchus runs beside each artery
         bronchi.append(np.hstack([artery[:, :3] + beside, .62*artery[:, [3]],
                                   artery[:, 4:7] + beside, .58*artery[:, [3]]]))
@@ -433,13 +425,15 @@ def render(
     paint_spine(c, body)
     paint_middle(c, p, cavity, middle, above, heart)
     paint_lungs(c, p, cavity, depth, replaced, net, fine, medium)
-    hu = scanned(c, p, noise_hu)
+    hu = scanned(c.hu, view, p.seed, noise_hu)
     truth = np.where(depth > 0, 2, 3).astype(np.uint8)
     truth[(depth > 0) & (cover[0] > .4) & (replaced[0] > .06)] = 0
     truth[(depth > 0) & (cover[1] > .5)] = 1
     return hu, draw_labels(c, p, cover, replaced, depth), truth
 
 # %% ../nbs/04a_anatomy.ipynb #bf88805f
+TOP_MM, BOTTOM_MM = -15, 255   # levels of a volume's first and last slice; z = 0 is the apex of the lungs
+
 def body_views(p, n_slices, size):
     "Views of the whole body, from above the lungs to below the diaphragm."
     rng = random_for(p.seed, 3)
@@ -455,7 +449,7 @@ def volume_slices(seed, n_slices, size):
         yield hu.round().astype(np.int16), labels
 
 # %% ../nbs/04a_anatomy.ipynb #ce3cd6a9
-def telling_level(p, rng) -> float:
+def fullest_level(p, rng) -> float:
     "The level with most disease among a few: nobody publishes a picture without a finding."
     z = rng.normal(128, 38, 4).clip(35, 225)
     at, r = p.lesions["at"], p.lesions["radius"]
@@ -473,18 +467,13 @@ def lung_box(p, z):
 def medseg_slice(p, size, number=0):
     "A crop on a canvas of air -> hu int16, labels, truth, all (size, size)."
     rng = random_for(p.seed, 4, number)
-    z = telling_level(p, rng)
+    z = fullest_level(p, rng)
     x0, x1, y0, y1 = lung_box(p, z)
     margin = rng.uniform(1, 11)
     width, height = x1 - x0 + 2*margin, y1 - y0 + 2*margin
     share, aspect = float(np.clip(rng.normal(.79, .15), .45, .98)), height/width*rng.lognormal(.1, .1)
     w = int(size*min(share, .96/aspect))
     h = int(w*aspect)
-    noise_hu = rng.uniform(6, 36)
-    hu, labels, truth = render(p, View(axis_mm((x0 + x1)/2, width, w), axis_mm((y0 + y1)/2, height, h), z), noise_hu)
-    crop, canvas_hu = as_picture(hu, rng), -1000
-    if rng.random() < .1: crop, canvas_hu = crop - 60, rng.uniform(-1600, -1250)   # rescaled badly
-    top, left = (size - h)//2, (size - w)//2
-    pad = ((top, size - h - top), (left, size - w - left))
-    crop = np.pad(crop.clip(-1610, 1500), pad, constant_values=canvas_hu)
-    return crop.round().astype(np.int16), np.pad(labels, pad, constant_values=3), np.pad(truth, pad, constant_values=3)
+    view = View(axis_mm((x0 + x1)/2, width, w), axis_mm((y0 + y1)/2, height, h), z)
+    hu, *masks = render(p, view, noise_hu=rng.uniform(6, 36))
+    return on_canvas(hu, masks, size, rng)

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-# %% ../nbs/08_augment.ipynb #b8e223c1
 from .etl import check_trainable, split, Store
 from .hu import AIR_HU, Standardizer
 
@@ -58,11 +57,11 @@ def valid_transforms(
 class SliceDataset(Dataset):
     "Rows of a store as tensors: image float32 (1, S, S), standardized; labels int64 (S, S)."
     def __init__(self,
-        store: Store,
+        store: Store,                 # from build_store
         rows,                         # row numbers
         standardizer: Standardizer,   # fitted on the training rows
-        transforms: A.Compose,
-        seed: int = 0,
+        transforms: A.Compose,        # from train_transforms or valid_transforms
+        seed: int = 0,                # another seed, other augmentations
     ):
         self.store, self.rows, self.standardizer = store, np.asarray(rows), standardizer
         self.transforms, self.seed, self.epoch = transforms, seed, 0
@@ -70,20 +69,18 @@ class SliceDataset(Dataset):
     def __len__(self): return len(self.rows)
 
     def __getitem__(self, i):
-        self.transforms.set_random_seed(_mix(self.seed, self.epoch, i))
+        mixed = np.random.SeedSequence([int(self.seed), int(self.epoch), int(i)])    # one seed from three numbers
+        self.transforms.set_random_seed(int(mixed.generate_state(1)[0]))
         row = self.rows[i]
         out = self.transforms(image=self.store.images[row].astype(np.float32), mask=np.array(self.store.labels[row]))
         return torch.from_numpy(self.standardizer(out["image"]))[None], torch.from_numpy(out["mask"]).long()
 
-# %% ../nbs/08_augment.ipynb #df3f75f4
-def _mix(*numbers) -> int:
-    "One seed from several numbers, different for every combination."
-    return int(np.random.SeedSequence([int(n) for n in numbers]).generate_state(1)[0])
-
 # %% ../nbs/08_augment.ipynb #89d592e7
 class ShuffledSampler(Sampler):
     "Every index once, in an order drawn from (seed, epoch)."
-    def __init__(self, dataset: SliceDataset): self.dataset = dataset
+    def __init__(self, dataset: SliceDataset):   # its seed and epoch decide on the order
+        self.dataset = dataset
+
     def __len__(self): return len(self.dataset)
     def __iter__(self):
         rng = np.random.default_rng([self.dataset.seed, self.dataset.epoch])
@@ -96,14 +93,14 @@ class Loaders(NamedTuple):
     valid: DataLoader
     standardizer: Standardizer
 
-def _one_thread(worker_id): cv2.setNumThreads(0)   # the loader processes are the parallelism
+def _limit_threads(worker_id): cv2.setNumThreads(0)   # the loader processes are the parallelism
 
 # %% ../nbs/08_augment.ipynb #1e613bfa
 def dataloaders(
-    store: Store,
+    store: Store,              # from build_store
     size: int = 256,           # side of the network's input, divisible by 32
-    batch_size: int = 8,
-    seed: int = 42,
+    batch_size: int = 8,       # slices
+    seed: int = 42,            # of the order and the augmentations
     workers: int = 0,          # loader processes beside the main one
     **augment,                 # for train_transforms: rotate, smallest_crop, flip
 ) -> Loaders:
@@ -114,6 +111,6 @@ def dataloaders(
     train = SliceDataset(store, rows.train, std, train_transforms(size, store.size, **augment), seed)
     valid = SliceDataset(store, rows.valid, std, valid_transforms(size), seed)
     n = min(batch_size, len(train))
-    common = dict(num_workers=workers, worker_init_fn=_one_thread, pin_memory=torch.cuda.is_available())
+    common = dict(num_workers=workers, worker_init_fn=_limit_threads, pin_memory=torch.cuda.is_available())
     return Loaders(DataLoader(train, n, sampler=ShuffledSampler(train), drop_last=True, **common),
                    DataLoader(valid, batch_size, shuffle=False, **common), std)

@@ -12,11 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
-from fastcore.basics import patch
 
-# %% ../nbs/05_etl.ipynb #d2f454ab
-from .competition import _read_table, FILES, open_competition, Part
+from .competition import FILES, open_competition, Part, read_table
 from .core import atomic_folder, BadInput, disk_full, open_npy, progress_bar, start_npy, to_int16
 from .masks import FOLD_TABLE, onehot_codes
 
@@ -37,9 +34,9 @@ def split_of(
 NO_LABEL = 255
 
 # %% ../nbs/05_etl.ipynb #ea8dafa8
-def _write_part(part: Part, images_file, labels_file, bar) -> np.ndarray:
-    "Stream one source into the two files; how often each of the 16 mask codes occurred."
-    names, codes_seen = FILES[part.source], np.zeros(16, np.int64)
+def _write_part(part: Part, images_file, labels_file, bar) -> dict:
+    "Stream one source into the two files; how many slices and pixels, how many without a label and with several."
+    names, codes_seen = FILES[part.source], np.zeros(16, np.int64)   # four channels are a code of four bits
     for i in range(len(part)):
         images_file.write(to_int16(part.images[i], f"{names[0]}, slice {i}").tobytes())
         if part.masks is None: labels = np.full(part.images.shape[1:], NO_LABEL, np.uint8)
@@ -49,17 +46,14 @@ def _write_part(part: Part, images_file, labels_file, bar) -> np.ndarray:
             labels = FOLD_TABLE[codes]
         labels_file.write(labels.tobytes())
         bar.update()
-    return codes_seen
-
-# %% ../nbs/05_etl.ipynb #4d9a0ac5
-def _report(part: Part, codes_seen) -> dict:
-    "Counts for one source: slices, pixels without a label, pixels with several."
-    several = [c for c in range(16) if c.bit_count() > 1]
+    several = [code for code in range(16) if code.bit_count() > 1]
     return {"slices": len(part), "pixels": int(codes_seen.sum()), "unlabeled_px": int(codes_seen[0]),
             "several_labels_px": int(codes_seen[several].sum())}
 
 # %% ../nbs/05_etl.ipynb #515f7551
-def is_store(path) -> bool:
+def is_store(
+    path,       # a folder
+) -> bool:
     "Does this folder hold a store?"
     return all((Path(path)/f).is_file() for f in ("images.npy", "labels.npy", "index.csv"))
 
@@ -87,30 +81,18 @@ class Store:
             raise BadInput(f"no store in {self.path.name or path}", "images.npy, labels.npy and index.csv",
                            "make one: covid_etl SRC STORE")
         self.images, self.labels = open_npy(self.path/"images.npy"), open_npy(self.path/"labels.npy")
-        self.index = _read_table(self.path/"index.csv", ["source", "number", "patient", "split"])
+        self.index = read_table(self.path/"index.csv", ["source", "number", "patient", "split"])
         _check_store(self.images, self.labels, self.index)
         try: self.report = json.loads((self.path/"etl.json").read_text())
         except (OSError, ValueError): self.report = {}      # a store works without it
 
     def __len__(self) -> int: return len(self.index)
-
-    # Loader processes open the files for themselves: pickling a memory map would copy all of it.
-    def __reduce__(self): return Store, (self.path,)
+    def __repr__(self):
+        return f"Store of {len(self)} slices, {self.size}×{self.size}: {self.index['split'].value_counts().to_dict()}"
+    def __reduce__(self): return Store, (self.path,)   # a loader process opens the files for itself
 
     @property
     def size(self) -> int: return self.images.shape[1]
-
-# %% ../nbs/05_etl.ipynb #5c3e1ce2
-@patch
-def __repr__(self: Store):
-    return f"Store of {len(self)} slices, {self.size}×{self.size}: {self.index['split'].value_counts().to_dict()}"
-
-# %% ../nbs/05_etl.ipynb #9ecc6e20
-def _index(parts: list[Part]) -> pd.DataFrame:
-    "One row per slice, with its split."
-    n_medseg = sum(len(p) for p in parts if p.source == "medseg")
-    rows = [(p.source, i, p.patients[i], split_of(p.source, i, n_medseg)) for p in parts for i in range(len(p))]
-    return pd.DataFrame(rows, columns=["source", "number", "patient", "split"])
 
 # %% ../nbs/05_etl.ipynb #34c2cc1d
 def build_store(
@@ -119,16 +101,19 @@ def build_store(
     progress: bool = True,   # show a progress bar
 ) -> Store:
     "Kaggle's layout to a store, one slice at a time; nothing is left behind if it fails."
+    import pandas as pd
     parts = open_competition(src)
-    n, side = sum(map(len, parts)), next(p for p in parts if p.source == "medseg").images.shape[1]
+    medseg = next(p for p in parts if p.source == "medseg").images
+    n, side = sum(map(len, parts)), medseg.shape[1]
+    rows = [(p.source, i, p.patients[i], split_of(p.source, i, len(medseg))) for p in parts for i in range(len(p))]
     with atomic_folder(dest) as tmp:
-        needed, free = n*side*side*3, shutil.disk_usage(tmp).free
-        if needed > free: raise disk_full(Path(dest), needed, free)
-        _index(parts).to_csv(tmp/"index.csv", index=False)
+        needed = n*side*side*3     # bytes
+        if needed > (free := shutil.disk_usage(tmp).free): raise disk_full(Path(dest), needed, free)
+        pd.DataFrame(rows, columns=["source", "number", "patient", "split"]).to_csv(tmp/"index.csv", index=False)
         with (start_npy(tmp/"images.npy", (n, side, side), np.int16) as images_file,
               start_npy(tmp/"labels.npy", (n, side, side), np.uint8) as labels_file,
               progress_bar(total=n, desc="slices", show=progress) as bar):
-            report = {p.source: _report(p, _write_part(p, images_file, labels_file, bar)) for p in parts}
+            report = {p.source: _write_part(p, images_file, labels_file, bar) for p in parts}
         (tmp/"etl.json").write_text(json.dumps(report, indent=1))
     return Store(dest)
 
@@ -140,19 +125,19 @@ class Split(NamedTuple):
     test: np.ndarray
 
 def split(
-    store: Store,
+    store: Store,   # from build_store
 ) -> Split:      # arrays of row numbers: train, valid, test
     "The rows of each split, as the store's index names them."
     return Split(*(np.flatnonzero(store.index["split"] == name) for name in SPLITS))
 
 # %% ../nbs/05_etl.ipynb #cf5cb020
 def check_trainable(
-    store: Store,
+    store: Store,   # from build_store
 ) -> None:
-    "Raise `BadInput` unless there is something to train and to validate on, and each of those rows has labels 0 to 3."
+    "Raise `BadInput` unless there is something to train and to validate on, with labels 0 to 3."
     rows = split(store)
     if len(rows.train) < 2 or len(rows.valid) < 1:
         raise BadInput(f"{len(rows.train)} training and {len(rows.valid)} validation slices", "2 and 1 or more")
     for row in (*rows.train, *rows.valid):
         if (top := store.labels[row].max()) > 3:
-            raise BadInput(f"the label {top} in row {row} of labels.npy", "class numbers 0 to 3 where there is a mask")
+            raise BadInput(f"the label {top} in row {row} of labels.npy", "classes 0 to 3 where there is a mask")

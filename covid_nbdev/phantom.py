@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-# %% ../nbs/04_phantom.ipynb #27b111c5
 from .anatomy import body_views, make_patient, medseg_slice, render, volume_slices
 from .core import atomic_folder, BadInput, progress_bar, start_npy
 
@@ -24,7 +23,7 @@ def check_request(size, seed):
 # %% ../nbs/04_phantom.ipynb #378167a3
 def make_volume(
     seed: int,            # the patient
-    n_slices: int = 40,
+    n_slices: int = 40,   # at equal distances
     size: int = 512,      # side in pixels, a multiple of 32, at least 64
 ) -> tuple:               # hu int16 (N, H, W), labels uint8 (N, H, W)
     "One patient from above the apex of the lungs to below the diaphragm, whole body in view."
@@ -63,36 +62,32 @@ def pixel_auc(
     return float((b*(a.cumsum() - a/2)).sum()/(a.sum()*b.sum()))
 
 # %% ../nbs/04_phantom.ipynb #9978d930
-README = """Every slice in this folder was computed by covid_nbdev.phantom, from formulas and random numbers. There
-are no patients here. Use it to learn and to test software. A result on it is no evidence of clinical performance; not
-for diagnosis.
-"""
+README = ("Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here. For\n"
+          "learning and for testing software. A result on it is no evidence of clinical performance; not for diagnosis.\n")
 
 def radiopaedia_part(n, size, seed):
     "n slices in volumes of 16 or more, nine volumes at most -> patient, hu, labels."
-    volumes = np.array_split(np.arange(n), np.clip(n//16, 1, 9)) if n else []
-    for v, part in enumerate(volumes):
-        for hu, labels in volume_slices(1_000_000*seed + 400_000 + v, len(part), size): yield f"R{seed}-{v}", hu, labels
+    for v, part in enumerate(np.array_split(np.arange(n), np.clip(n//16, 1, 9))):
+        for hu, labels in volume_slices(1_000_000*seed + 400_000 + v, len(part), size):
+            yield f"R{seed}-{v}", hu, labels
 
 def medseg_part(n, size, seed, first=0):
     "One slice of each patient, except that every tenth patient gives two -> patient, hu, labels."
-    owners = [(patient, number) for patient in range(n) for number in range(2 if patient % 10 == 4 else 1)]
-    for patient, number in owners[:n]:
+    slices = [(patient, number) for patient in range(n) for number in range(2 if patient % 10 == 4 else 1)]
+    for patient, number in slices[:n]:
         yield f"M{seed}-{first + patient}", *make_slice(1_000_000*seed + first + patient, size, number=number)
 
-# %% ../nbs/04_phantom.ipynb #405b4dd7
-def _write_part(folder, source, test, n, size, slices, bar) -> list:
-    "Stream one source into its files; (source, number, patient) of each slice."
-    rows = []
+# %% ../nbs/04_phantom.ipynb #09e10610
+def write_part(folder, source, test, n, size, slices, bar):
+    "Stream one source into its files -> source, number, patient of each slice."
     with ExitStack() as files:
         images = files.enter_context(start_npy(folder/f"{test}images_{source}.npy", (n, size, size, 1)))
         masks = None if test else files.enter_context(start_npy(folder/f"masks_{source}.npy", (n, size, size, 4)))
         for number, (patient, hu, labels) in enumerate(slices):
             images.write(hu.astype("<f4").tobytes())
             if masks: masks.write((labels[..., None] == np.arange(4)).astype("<f4").tobytes())
-            rows.append((test + source, number, patient))
             bar.update()
-    return rows
+            yield test + source, number, patient
 
 # %% ../nbs/04_phantom.ipynb #c87593fb
 def write_phantom_dataset(
@@ -114,8 +109,7 @@ def write_phantom_dataset(
     total = n_radiopaedia + n_medseg + n_test
     with atomic_folder(dest) as folder, progress_bar(total=total, desc="phantom", unit="slice") as bar:
         for source, test, n, slices in parts:
-            if not n: continue
-            rows += _write_part(folder, source, test, n, size, slices, bar)
+            if n: rows += write_part(folder, source, test, n, size, slices, bar)
         with open(folder/"patients.csv", "w", newline="") as f: csv.writer(f).writerows(rows)
         (folder/"README.txt").write_text(README)
     return Path(dest)

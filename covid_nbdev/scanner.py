@@ -50,18 +50,26 @@ def smooth_noise(
     return weights(view.y, nodes) @ plane @ weights(view.x, nodes).T
 
 # %% ../nbs/04b_scanner.ipynb #51cc9afb
-def scanned(c, p, noise_hu):
-    "What the scanner makes of the canvas: a little blur, and noise whose neighbors are alike."
-    view = c.view
-    noise = random_for(p.seed, 20, int(view.z*10) + 1000).standard_normal(view.shape, dtype=np.float32)
+def scanned(hu, view, seed, noise_hu) -> np.ndarray:
+    "What a scanner makes of the body's HU (H, W): a little blur, and noise whose neighbors are alike."
+    noise = random_for(seed, 20, int(view.z*10) + 1000).standard_normal(view.shape, dtype=np.float32)
     noise = cv2.GaussianBlur(noise, (0, 0), .9)*float(2.8*noise_hu*min(1, .75/view.px_mm))
-    return cv2.GaussianBlur(c.hu, (0, 0), max(.35, .6/view.px_mm)) + noise
+    return cv2.GaussianBlur(hu, (0, 0), max(.35, .6/view.px_mm)) + noise
 
 # %% ../nbs/04b_scanner.ipynb #12aed964
-def as_picture(hu, rng):
+def as_picture(hu, rng) -> np.ndarray:
     "HU -> 8-bit display values -> JPEG -> HU guessed back, a little wrong."
     low_hu, step_hu = rng.normal(-1090, 70), rng.normal(5.2, .4)
     gray = ((hu - low_hu)/step_hu).clip(0, 255).round().astype(np.uint8)
     _, jpeg = cv2.imencode(".jpg", gray, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(72, 95))])
     gray = cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE).astype(np.float32)
     return gray*float(step_hu*rng.normal(1, .05)) + float(low_hu + rng.normal(0, 35))
+
+def on_canvas(hu, masks, size, rng) -> tuple:   # HU int16, then each mask, all (size, size)
+    "A crop (H, W) as a picture in the middle of an empty square; one in ten comes out far below air."
+    crop, canvas_hu = as_picture(hu, rng), -1000
+    if rng.random() < .1: crop, canvas_hu = crop - 60, rng.uniform(-1600, -1250)   # rescaled badly
+    top, left = (size - hu.shape[0])//2, (size - hu.shape[1])//2
+    pad = ((top, size - hu.shape[0] - top), (left, size - hu.shape[1] - left))
+    picture = np.pad(crop.clip(-1610, 1500), pad, constant_values=canvas_hu).round().astype(np.int16)
+    return picture, *(np.pad(mask, pad, constant_values=3) for mask in masks)

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT
-from covid_nbdev.competition import FILES, find_competition_data
+from covid_nbdev import etl
+from covid_nbdev.competition import find_competition_data
 from covid_nbdev.etl import Store, build_store, split
 
 
@@ -78,6 +79,23 @@ def test_memory_does_not_grow_with_the_slices(tmp_path):
                           check=True, capture_output=True, text=True).stdout
     assert json.loads(line)["peak_mb"] < 40
     assert len(Store(tmp_path/"store")) == 600
+
+
+@pytest.mark.parametrize("error", [OSError("No space left on device"), KeyboardInterrupt()])
+def test_an_interrupted_store_leaves_nothing(layout, tmp_path, monkeypatch, error):
+    calls = []
+    def stops(*args):
+        calls.append(args)
+        if len(calls) == 7: raise error
+        return np.zeros((64, 64), np.int16)
+    monkeypatch.setattr(etl, "to_int16", stops)
+    with pytest.raises(type(error)): build_store(layout, tmp_path/"store", progress=False)
+    assert len(calls) == 7 and not any(tmp_path.iterdir())
+
+
+def test_imports_neither_pandas_nor_torch():
+    code = "import covid_nbdev.etl, sys; assert not {'pandas', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_bad_tables(copy_layout, tmp_path, cli):

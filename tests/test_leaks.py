@@ -1,0 +1,93 @@
+"""Near-duplicates planted among phantom slices, and the known pair in real CT."""
+import tracemalloc
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import real_data
+from covid_nbdev.leaks import content_box, near_duplicates, similarity
+from covid_nbdev.phantom import make_slice
+
+
+@pytest.fixture(scope="module")
+def images():
+    "Sixteen computed slices, in both styles."
+    return np.stack([make_slice(seed, 96, "radiopaedia" if seed < 4 else "medseg")[0] for seed in range(16)])
+
+
+def small(hu, side): return cv2.resize(hu[content_box(hu)].astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+
+
+def test_content_box_ignores_single_noisy_pixels():
+    hu = np.full((100, 100), -1000.)
+    hu[20:50, 30:90] = 0
+    hu[5, 5] = hu[95, 60] = 500
+    assert content_box(hu) == (slice(20, 50), slice(30, 90))
+
+
+def plant(hu, side, top, left, gain=.9, offset=-60):
+    "The same content at another size and place, on another scale."
+    copy = np.full_like(hu, -1000)
+    copy[top:top + side, left:left + side] = small(hu, side)*gain + offset
+    return copy
+
+
+@pytest.mark.parametrize("side, top, left", [(50, 0, 46), (80, 10, 3), (96, 0, 0)])
+def test_finds_a_planted_copy(images, side, top, left):
+    images = np.concatenate([images, [plant(images[6], side, top, left)]])
+    found = near_duplicates(images, top=5)
+    assert found.loc[0, ["first", "second"]].tolist() == [6, len(images) - 1]
+    assert found.similarity[0] > .97 and found.similarity[0] > found.similarity[1] + .02
+    assert found.similarity.is_monotonic_decreasing and len(found) == 5
+    pd.testing.assert_frame_equal(found, near_duplicates(images[..., None], top=5))
+
+
+def test_groups_give_only_pairs_between_them(images):
+    split = np.array(["train"]*4 + ["valid"]*3 + ["train"]*7 + ["test"]*2)
+    found = near_duplicates(images, top=None, groups=split)
+    assert (split[found["first"]] != split[found["second"]]).all()
+    assert len(found) == 11*3 + 11*2 + 3*2
+
+
+def test_similarity_is_a_correlation(images):
+    alike = similarity(images)
+    np.testing.assert_allclose(np.diag(alike), 1, atol=1e-5)
+    np.testing.assert_allclose(alike, alike.T, atol=1e-6)
+    both = [small(hu, 48).ravel() for hu in np.clip(images[[4, 9]], -1000, 400)]
+    assert alike[4, 9] == pytest.approx(np.corrcoef(*both)[0, 1], abs=1e-5)
+    empty = np.full((2, 64, 64), -1000, np.int16)
+    assert not similarity(empty).any() and len(near_duplicates(empty[:1])) == 0
+
+
+def test_memory_does_not_grow_with_the_slices():
+    "Slices come one at a time: here from something that makes each of them when it is asked for."
+    class Lazy:
+        def __len__(self): return 120
+        def __getitem__(self, i):
+            if i == 120: raise IndexError
+            return np.random.default_rng(i).integers(-1000, 100, (256, 256), np.int16)
+    tracemalloc.start()
+    near_duplicates(Lazy())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 120*256*256, f"{peak/1e6:.1f} MB for 15.7 MB of slices"
+
+
+@pytest.mark.skipif(real_data() is None, reason="real CT not found: set COVID_REAL_DATA")
+def test_real_medseg_has_its_known_twins():
+    with np.load(real_data()/"medseg_slices.npz", allow_pickle=False) as z:
+        number, gray, box, gain, offset = (z[k] for k in ("slice_id", "images", "box", "hu_gain", "hu_offset"))
+    hu = np.full(gray.shape, -1000, np.float32)
+    for k, (y, x, h, w) in enumerate(box):
+        at = np.s_[k, y:y + h, x:x + w]
+        hu[at] = gray[at]*gain[k] + offset[k]
+    found = near_duplicates(hu, top=4)
+    pairs = [tuple(int(number[i]) for i in pair) for pair in found[["first", "second"]].to_numpy()]
+    assert pairs[0] == (10, 43) and found.similarity[0] > .995
+    assert (5, 46) in pairs and found.similarity[1] < .98
+    uncropped = near_duplicates(hu, top=4, crop=False)
+    assert (10, 43) not in [tuple(int(number[i]) for i in pair) for pair in uncropped[["first", "second"]].to_numpy()]
+    found = near_duplicates(hu[:88], top=1, groups=np.arange(88) < 24)      # validation against training
+    assert tuple(number[found.iloc[0][["first", "second"]].astype(int)]) == (10, 43)
