@@ -95,7 +95,7 @@ def load_model(
                        "a model saved by covid_train") from None
     return model.to(device, memory_format=FASTER).eval(), about
 
-# %% ../nbs/14a_run.ipynb #681e38f4
+# %% ../nbs/14a_run.ipynb #a67cc878
 FIRST = int(os.environ.get("RANK", 0)) == 0     # of a launcher's processes, the one that writes
 
 class _Keeper:
@@ -134,7 +134,7 @@ class _Keeper:
         table = pd.DataFrame(learn.history, columns=HISTORY)
         _write_bytes(self.folder/"history.csv", table.to_csv(index=False).encode())
 
-# %% ../nbs/14a_run.ipynb #a7a9f905
+# %% ../nbs/14a_run.ipynb #2f0bc6a0
 def _random_state(device: torch.device) -> list[torch.Tensor]:
     "Of this process's generators: which blocks are skipped next."
     return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
@@ -159,7 +159,7 @@ def restore(self: _Keeper, learn: Learner) -> None:
     except Exception as e:   # a damaged or foreign file can fail in many ways
         raise BadInput(f"last.pt, which can't be read ({type(e).__name__})", "the file that covid_train wrote") from None
 
-# %% ../nbs/14a_run.ipynb #5cb46275
+# %% ../nbs/14a_run.ipynb #52c61b08
 def _print_epoch(row: dict, config: TrainConfig) -> None: print(epoch_line(row, config), flush=True)
 
 class _Display:
@@ -238,17 +238,16 @@ def _set_up(store: Store, config: TrainConfig, going_on: bool, device) -> tuple[
 def _check_shares(loaders: Loaders, config: TrainConfig, processes: int) -> None:
     "Raise `BadInput` if the processes can't share out a batch, or get too little of it for batch normalization."
     for n in {loader.batch_size for loader in loaders[:2]}:     # with few slices, training batches are smaller
-        if n % processes:
-            raise BadInput(f"batches of {n} for {processes} GPUs", "a batch size that they can share out evenly",
-                           "change --batch_size")
-        if n == processes > 1 and config.size < 64:
-            raise BadInput(f"batches of {n} at {config.size} pixels for {processes} GPUs", "2 slices for each or more")
+        found = f"batches of {n} at {config.size} pixels for {processes} GPUs"
+        if n % processes: raise BadInput(found, "a batch size that they can share out evenly", "change --batch_size")
+        if n == processes > 1 and config.size < 64: raise BadInput(found, "2 slices for each or more")
 
 # %% ../nbs/14a_run.ipynb #6d5771f8
 def _process_main() -> None:
     "What each process of `train_parallel` runs: its task is an argument, JSON; what it reports are lines of JSON."
     task = json.loads(sys.argv[1])
-    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()     # the parent is gone
+    def end_with_parent(): os.read(0, 1); os._exit(1)          # its end of our standard input is closed
+    threading.Thread(target=end_with_parent, daemon=True).start()
     def report(**line): print(json.dumps(line), flush=True)
     deadline_s = task["end"] and task["end"] - time.time()     # starting this process took some of the time
     try: train_run(Store(task["store"]), task["run"], TrainConfig(**task["config"]), task["resume"], torch.device(task["device"]),
@@ -269,9 +268,9 @@ def _launch(task: dict, processes: int, env: dict, on_row) -> None:
                                     start_new_session=True)
         try:
             for line in launcher.stdout:
-                said = json.loads(line) if line.startswith("{") else {}
-                if "row" in said: on_row(said["row"])
-                problem = problem or said.get("problem")
+                report = json.loads(line) if line.startswith("{") else {}
+                if "row" in report: on_row(report["row"])
+                problem = problem or report.get("problem")
         finally:
             launcher.stdin.close()
             status = launcher.wait()

@@ -48,7 +48,7 @@ class TrainConfig:
     precision: str = "auto"             # fp32, fp16, bf16; auto: what the device is good at
     accumulate: int = 1                 # batches whose gradients are added up before a step
 
-# %% ../nbs/14_train.ipynb #0a463e7d
+# %% ../nbs/14_train.ipynb #8d6f2dc7
 _LIMITS = dict.fromkeys(("epochs", "batch_size", "patience", "accumulate"), (lambda v: v >= 1, "1 or more")) | {
     "size": (lambda v: v >= 32 and v % 32 == 0, "a multiple of 32, such as 256"),
     "lr": (lambda v: 0 < v <= 100, "a learning rate above 0, such as 0.001"),
@@ -57,6 +57,16 @@ _LIMITS = dict.fromkeys(("epochs", "batch_size", "patience", "accumulate"), (lam
     "rotate": (lambda v: 0 <= v <= 180, "0 to 180 degrees"),
     "class_weights": (lambda v: v in ("none", "balanced"), "none or balanced")}
 
+@torch.no_grad()
+def _try_network(config: TrainConfig) -> None:
+    "Build it with its weights and send one empty slice through: some encoders want other sizes."
+    model = build_model(config.encoder, config.weights, config.upsample).eval()
+    try: model(torch.zeros(1, 1, config.size, config.size))
+    except (RuntimeError, ValueError, AssertionError, TypeError) as e:
+        raise BadInput(f"the encoder {config.encoder!r}, which can't take slices of {config.size} ({str(e)[:100]})",
+                       "one that U-Net++ can use", "such as efficientnet-b2") from None
+
+# %% ../nbs/14_train.ipynb #0a463e7d
 @patch
 def check(self: TrainConfig,
     start: bool = True,     # a training starts: look at the weights and try the network, too
@@ -74,17 +84,7 @@ def check(self: TrainConfig,
     if start: _try_network(self)
     return self
 
-# %% ../nbs/14_train.ipynb #8d6f2dc7
-@torch.no_grad()
-def _try_network(config: TrainConfig) -> None:
-    "Build it with its weights and send one empty slice through: some encoders want other sizes."
-    model = build_model(config.encoder, config.weights, config.upsample).eval()
-    try: model(torch.zeros(1, 1, config.size, config.size))
-    except (RuntimeError, ValueError, AssertionError, TypeError) as e:
-        raise BadInput(f"the encoder {config.encoder!r}, which can't take slices of {config.size} ({str(e)[:100]})",
-                       "one that U-Net++ can use", "such as efficientnet-b2") from None
-
-# %% ../nbs/14_train.ipynb #fb5eaaa0
+# %% ../nbs/14_train.ipynb #27285aa2
 HISTORY = ["epoch", "train_loss", "valid_loss", "train_miou", "valid_miou", "lr", "seconds"]
 
 class Learner:
@@ -96,9 +96,11 @@ class Learner:
         callbacks=(),          # objects with methods named after events: see `fit`
     ):
         self.model, self.loaders, self.config, self.callbacks = model, loaders, config, callbacks
-        self.device, slices, weights = next(model.parameters()).device, loaders.train.dataset, None
-        if config.class_weights == "balanced": weights = balanced_weights(class_pixels(slices.store, slices.rows).sum(0))
-        self.loss_fn = loss_function(config.loss, None if weights is None else weights.to(self.device))
+        self.device, weights = next(model.parameters()).device, None
+        if config.class_weights == "balanced":
+            slices = loaders.train.dataset
+            weights = balanced_weights(class_pixels(slices.store, slices.rows).sum(0)).to(self.device)
+        self.loss_fn = loss_function(config.loss, weights)
         self.optimizer = Adam(model.parameters(), lr=config.lr)
         steps = config.epochs*math.ceil(len(loaders.train)/config.accumulate)
         self.schedule = OneCycleLR(self.optimizer, max_lr=config.lr, total_steps=steps)
@@ -107,7 +109,7 @@ class Learner:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.history, self.best, self.stale, self.stop = [], math.inf, 0, False
 
-# %% ../nbs/14_train.ipynb #ff074041
+# %% ../nbs/14_train.ipynb #f090980f
 @patch
 def predict(self: Learner,
     x,                    # slices (N, 1, S, S) float32
@@ -173,7 +175,7 @@ def valid_epoch(
     total, n, counts = summed(total, n, cm.counts)
     return {"valid_loss": total/n, "valid_miou": ConfusionMatrix(counts).miou()}
 
-# %% ../nbs/14_train.ipynb #3220d699
+# %% ../nbs/14_train.ipynb #b17123b0
 def fit(
     model: nn.Module,     # ends with the weights of its best epoch
     loaders: Loaders,     # training and validation slices
@@ -204,9 +206,8 @@ def epoch_line(
     config: TrainConfig,
 ) -> str:
     "One line of progress."
-    return (f"epoch {row['epoch']:3}/{config.epochs}  "
-            f"loss {row['train_loss']:.3f} train {row['valid_loss']:.3f} valid  "
-            f"mIoU {row['train_miou']:.3f} {row['valid_miou']:.3f}  lr {row['lr']:.1e}  {row['seconds']:.0f} s")
+    return ("epoch {epoch:3}/{epochs}  loss {train_loss:.3f} train {valid_loss:.3f} valid  mIoU {train_miou:.3f} "
+            "{valid_miou:.3f}  lr {lr:.1e}  {seconds:.0f} s").format(epochs=config.epochs, **row)
 
 # %% ../nbs/14_train.ipynb #3719ed30
 def plot_history(

@@ -106,7 +106,7 @@ def test_train_parallel(odd, tmp_path, capfd):
 
 def test_problems_come_through(odd, tmp_path, monkeypatch):
     "What a user can mend is the same one line; anything else says what the process said. No process is left behind."
-    with pytest.raises(BadInput, match="batches of 7 for 2 GPUs"):
+    with pytest.raises(BadInput, match="batches of 7 at 32 pixels for 2 GPUs"):
         train_parallel(odd, tmp_path/"a", TrainConfig(epochs=1, batch_size=7, **B0), processes=2, device="cpu")
     (broken := tmp_path/"python").write_text("#!/bin/sh\necho broken pipe organ >&2\nexit 1\n")
     broken.chmod(0o755)
@@ -126,7 +126,7 @@ def test_batches_that_processes_can_share(odd):
         config = TrainConfig(batch_size=batch_size, size=size, encoder="efficientnet-b0")
         t._check_shares(t.dataloaders(odd, size, batch_size), config, processes)
     assert len(split(odd).train) == 24      # so training batches are of 24, which two can share, validation's of 25
-    with pytest.raises(BadInput, match="batches of 25 for 2 GPUs"): check(25, 64, 2)
+    with pytest.raises(BadInput, match="batches of 25 at 64 pixels for 2 GPUs"): check(25, 64, 2)
     with pytest.raises(BadInput, match="batches of 2 at 32 pixels for 2 GPUs"): check(2, 32, 2)
     check(4, 32, 2); check(2, 64, 2); check(25, 64, 1)
 
