@@ -84,7 +84,7 @@ def check(self: TrainConfig,
     if start: _try_network(self)
     return self
 
-# %% ../nbs/14_train.ipynb #27285aa2
+# %% ../nbs/14_train.ipynb #ecfbd820
 HISTORY = ["epoch", "train_loss", "valid_loss", "train_miou", "valid_miou", "lr", "seconds"]
 
 class Learner:
@@ -109,7 +109,7 @@ class Learner:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.history, self.best, self.stale, self.stop = [], math.inf, 0, False
 
-# %% ../nbs/14_train.ipynb #f090980f
+# %% ../nbs/14_train.ipynb #9389842a
 @patch
 def predict(self: Learner,
     x,                    # slices (N, 1, S, S) float32
@@ -175,7 +175,7 @@ def valid_epoch(
     total, n, counts = summed(total, n, cm.counts)
     return {"valid_loss": total/n, "valid_miou": ConfusionMatrix(counts).miou()}
 
-# %% ../nbs/14_train.ipynb #b17123b0
+# %% ../nbs/14_train.ipynb #2530c26b
 def fit(
     model: nn.Module,     # ends with the weights of its best epoch
     loaders: Loaders,     # training and validation slices
