@@ -92,7 +92,7 @@ def choose_precision(
 # on 2 CPU cores (0.69 against 0.76 s per step of 8 slices of 128², 3.0 against 4.0 s at 256²).
 FASTER = torch.channels_last
 
-# %% ../nbs/14b_devices.ipynb #c60a20a0
+# %% ../nbs/14b_devices.ipynb #0d370de9
 @contextmanager
 def memory_advice(
     config,      # the training's TrainConfig
@@ -115,7 +115,7 @@ def launched_accelerator(
     from accelerate import Accelerator
     from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
     batches = DataLoaderConfiguration(split_batches=True, even_batches=False)     # a share of each batch, none repeated
-    # EfficientNet's last convolution goes unused, in smp; running statistics are shared before validation: see `_Keeper`
+    # EfficientNet's last convolution goes unused, in smp; `run` shares running statistics before validation
     copies = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
     return Accelerator(cpu=device.type == "cpu", mixed_precision="no", dataloader_config=batches, kwargs_handlers=[copies])
 

@@ -43,7 +43,7 @@ def _write_bytes(path: Path, data: bytes) -> None:
 
 def save_config(
     run,                   # the run's folder
-    config: TrainConfig,
+    config: TrainConfig,   # is written
 ) -> None:
     "config.json."
     _write_bytes(Path(run)/"config.json", json.dumps(asdict(config), indent=1).encode())
@@ -60,11 +60,11 @@ def load_config(
 # %% ../nbs/14a_run.ipynb #632c0346
 def save_model(
     path,                        # a .safetensors file
-    model: nn.Module,
-    config: TrainConfig,
+    model: nn.Module,            # its weights are saved
+    config: TrainConfig,         # encoder, upsampling and size are saved
     standardizer: Standardizer,  # of the slices it was trained on
-    epoch: int,
-    valid_loss: float,
+    epoch: int,                  # after which epoch, from 1
+    valid_loss: float,           # and its validation loss
 ) -> None:
     "Weights, and in the metadata all that inference needs."
     about = dict(encoder=config.encoder, upsample=config.upsample, size=config.size, classes=list(CLASSES), in_channels=1,
@@ -75,7 +75,7 @@ def save_model(
 # %% ../nbs/14a_run.ipynb #2a96cea9
 def load_model(
     path,                    # a run's folder, or its best.safetensors
-    device="cpu",
+    device="cpu",            # a torch.device or its name
 ) -> tuple[nn.Module, dict]:  # the model in eval mode; its metadata with a Standardizer under "standardizer"
     "The network as it was at the lowest validation loss."
     path = Path(path)
@@ -95,7 +95,7 @@ def load_model(
                        "a model saved by covid_train") from None
     return model.to(device, memory_format=FASTER).eval(), about
 
-# %% ../nbs/14a_run.ipynb #a67cc878
+# %% ../nbs/14a_run.ipynb #a4058a3e
 FIRST = int(os.environ.get("RANK", 0)) == 0     # of a launcher's processes, the one that writes
 
 class _Keeper:
@@ -134,7 +134,7 @@ class _Keeper:
         table = pd.DataFrame(learn.history, columns=HISTORY)
         _write_bytes(self.folder/"history.csv", table.to_csv(index=False).encode())
 
-# %% ../nbs/14a_run.ipynb #2f0bc6a0
+# %% ../nbs/14a_run.ipynb #530ef78a
 def _random_state(device: torch.device) -> list[torch.Tensor]:
     "Of this process's generators: which blocks are skipped next."
     return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
@@ -159,7 +159,7 @@ def restore(self: _Keeper, learn: Learner) -> None:
     except Exception as e:   # a damaged or foreign file can fail in many ways
         raise BadInput(f"last.pt, which can't be read ({type(e).__name__})", "the file that covid_train wrote") from None
 
-# %% ../nbs/14a_run.ipynb #52c61b08
+# %% ../nbs/14a_run.ipynb #e3d485f5
 def _print_epoch(row: dict, config: TrainConfig) -> None: print(epoch_line(row, config), flush=True)
 
 class _Display:
@@ -190,9 +190,9 @@ class _Deadline:
 
 # %% ../nbs/14a_run.ipynb #673e57e9
 def train_run(
-    store: Store,
+    store: Store,                         # training and validation slices
     run,                                  # the run's folder
-    config: TrainConfig = TrainConfig(),
+    config: TrainConfig = TrainConfig(),  # its settings
     resume: bool = False,                 # go on from run/last.pt
     device="auto",                        # what check_gpu takes, or a torch.device it gave
     progress: bool = True,                # show a bar
@@ -280,9 +280,9 @@ def _launch(task: dict, processes: int, env: dict, on_row) -> None:
 
 # %% ../nbs/14a_run.ipynb #d33a7eaa
 def train_parallel(
-    store: Store,
+    store: Store,                         # training and validation slices
     run,                                  # the run's folder
-    config: TrainConfig = TrainConfig(),
+    config: TrainConfig = TrainConfig(),  # its settings
     processes: int | None = None,         # how many; None: one for each GPU that can be used
     resume: bool = False,                 # go on from run/last.pt
     device="auto",                        # what check_gpu takes, or a torch.device it gave

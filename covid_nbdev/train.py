@@ -32,15 +32,15 @@ from .weights import check_encoder
 @dataclass
 class TrainConfig:
     "Everything that decides a training."
-    epochs: int = 30
+    epochs: int = 30                    # at most: see patience
     batch_size: int = 8                 # slices that go through the network together, over all GPUs
     size: int = 256                     # side of the network's input in pixels, divisible by 32
     lr: float = 1e-3                    # the highest learning rate of the one-cycle schedule
-    encoder: str = "efficientnet-b2"
+    encoder: str = "efficientnet-b2"    # any of segmentation-models-pytorch, or lite2
     weights: str | None = None          # None, "imagenet" or a file
     upsample: str = "transpose"         # or "nearest"
     patience: int = 7                   # epochs without a better validation loss before stopping
-    seed: int = 42
+    seed: int = 42                      # of weights, order and augmentation
     workers: int = 0                    # loader processes beside the main one
     rotate: float = 20                  # augmentation: degrees to either side
     loss: str = "ce"                    # cross-entropy, the deck's; "ce+dice" adds a soft Dice loss
@@ -84,7 +84,7 @@ def check(self: TrainConfig,
     if start: _try_network(self)
     return self
 
-# %% ../nbs/14_train.ipynb #ecfbd820
+# %% ../nbs/14_train.ipynb #77aae4d6
 HISTORY = ["epoch", "train_loss", "valid_loss", "train_miou", "valid_miou", "lr", "seconds"]
 
 class Learner:
@@ -92,7 +92,7 @@ class Learner:
     def __init__(self,
         model: nn.Module,      # slices (N, 1, S, S) float32 -> logits (N, 4, S, S)
         loaders: Loaders,      # training and validation slices
-        config: TrainConfig,
+        config: TrainConfig,   # what is asked of the loop: size, encoder and seed are the model's and the loaders'
         callbacks=(),          # objects with methods named after events: see `fit`
     ):
         self.model, self.loaders, self.config, self.callbacks = model, loaders, config, callbacks
@@ -109,7 +109,7 @@ class Learner:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.history, self.best, self.stale, self.stop = [], math.inf, 0, False
 
-# %% ../nbs/14_train.ipynb #9389842a
+# %% ../nbs/14_train.ipynb #9fbb0983
 @patch
 def predict(self: Learner,
     x,                    # slices (N, 1, S, S) float32
@@ -138,7 +138,7 @@ def call(self: Learner,
 
 # %% ../nbs/14_train.ipynb #8c4a8cba
 def train_epoch(
-    learn: Learner,
+    learn: Learner,   # is changed
 ) -> dict:            # train_loss, train_miou, lr: the last learning rate
     "One pass over the training slices. A loss of NaN or inf raises."
     learn.model.train()
@@ -162,7 +162,7 @@ def train_epoch(
 # %% ../nbs/14_train.ipynb #5aabc8af
 @torch.no_grad()
 def valid_epoch(
-    learn: Learner,
+    learn: Learner,   # whose network is measured
 ) -> dict:            # valid_loss, by slices; valid_miou, pooled, at the training size
     "One look at the validation slices; nothing is learned."
     learn.model.eval()
@@ -175,11 +175,11 @@ def valid_epoch(
     total, n, counts = summed(total, n, cm.counts)
     return {"valid_loss": total/n, "valid_miou": ConfusionMatrix(counts).miou()}
 
-# %% ../nbs/14_train.ipynb #2530c26b
+# %% ../nbs/14_train.ipynb #71fc83ba
 def fit(
     model: nn.Module,     # ends with the weights of its best epoch
     loaders: Loaders,     # training and validation slices
-    config: TrainConfig,
+    config: TrainConfig,  # what is asked of the loop
     callbacks=(),         # with any of before_fit, after_batch, before_validate, after_epoch; each gets the Learner
 ) -> pd.DataFrame:        # the history, one row per epoch
     "Train; stop early; keep the best."
@@ -203,7 +203,7 @@ def fit(
 # %% ../nbs/14_train.ipynb #1b7dec16
 def epoch_line(
     row: dict,             # of the history
-    config: TrainConfig,
+    config: TrainConfig,   # knows how many epochs there may be
 ) -> str:
     "One line of progress."
     return ("epoch {epoch:3}/{epochs}  loss {train_loss:.3f} train {valid_loss:.3f} valid  mIoU {train_miou:.3f} "
