@@ -1,4 +1,4 @@
-"""How far apart do trainings lie that differ in nothing but the seed? The small run of lesson 12, five times;
+"""How far apart do trainings lie that differ in nothing but the seed? The small run of lesson 16, five times;
 and the same without class weights.
 
     python benchmarks/seeds.py

@@ -10,6 +10,7 @@ smoothed loss. Rounds are interleaved, so that what else the machine does falls 
 """
 import argparse, copy, statistics, sys, tempfile, time, warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import nn
@@ -20,8 +21,8 @@ from covid_nbdev.augment import dataloaders
 from covid_nbdev.etl import build_store
 from covid_nbdev.model import build_model
 from covid_nbdev.phantom import write_phantom_dataset
-from covid_nbdev.devices import FASTER, make_accelerator
-from covid_nbdev.train import train_epoch
+from covid_nbdev.devices import FASTER
+from covid_nbdev.train import Learner, TrainConfig, train_epoch
 
 warnings.filterwarnings("ignore")
 SIZE, BATCH, STEPS, LR, ROUNDS = 128, 8, 8, 1e-4, 3
@@ -55,10 +56,9 @@ def bare_torch(model, loader): bare(model, loader, torchs=True)
 
 
 def trainer(model, loader):
-    accelerator = make_accelerator()
-    optimizer = Adam(model.parameters(), lr=LR)
-    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    train_epoch(model, loader, loss_fn, optimizer, ConstantLR(optimizer.optimizer, 1), accelerator)
+    learn = Learner(model, SimpleNamespace(train=loader), TrainConfig(lr=LR, precision="fp32"))
+    learn.schedule = ConstantLR(learn.optimizer, 1)
+    train_epoch(learn)
 
 
 def with_fastai(model, loader):
@@ -117,10 +117,9 @@ def waiting(store, start):
     "The share of a step that is spent waiting for the loader."
     for workers in (0, 1):
         loader, model = dataloaders(store, SIZE, BATCH, workers=workers).train, copy.deepcopy(start)
-        watched, accelerator = Watched(loader), make_accelerator()
-        optimizer = Adam(model.parameters(), lr=LR)
+        watched = Watched(loader)
         begin = time.perf_counter()
-        train_epoch(model, watched, loss_fn, optimizer, ConstantLR(optimizer, 1), accelerator)
+        trainer(model, watched)
         whole = time.perf_counter() - begin
         print(f"{workers} loader processes: {watched.waited/whole:.1%} of the time is spent waiting for slices "
               f"({1e3*watched.waited/len(loader):.0f} ms a step)")

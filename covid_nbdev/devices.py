@@ -4,16 +4,14 @@
 
 # %% auto #0
 __all__ = ['RELEASES', 'PRECISIONS', 'FASTER', 'gpu_supported', 'pip_line', 'gpu_verdicts', 'check_gpu', 'choose_precision',
-           'make_accelerator']
+           'memory_advice', 'launched_accelerator', 'gathered', 'summed']
 
 # %% ../nbs/14b_devices.ipynb #7dbc91a9
 import os
+import re
+from contextlib import contextmanager
 
-import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
 
 # %% ../nbs/14b_devices.ipynb #2f94385f
 from .core import BadInput
@@ -24,14 +22,9 @@ def gpu_supported(
     arch_list: list[str],           # torch.cuda.get_arch_list()
 ) -> bool:
     "Was this PyTorch compiled for this device?"
-    major, minor = capability
-    for arch in arch_list:
-        kind, _, number = arch.partition("_")
-        number = "".join(c for c in number if c.isdigit())     # sm_90a -> 90
-        if not number: continue
-        a_major, a_minor = int(number[:-1]), int(number[-1])
-        if kind == "sm" and a_major == major and a_minor <= minor: return True
-        if kind == "compute" and (a_major, a_minor) <= (major, minor): return True
+    for kind, number in re.findall(r"(sm|compute)_([0-9]+)", " ".join(arch_list)):
+        built = divmod(int(number), 10)
+        if built <= tuple(capability) and (kind == "compute" or built[0] == capability[0]): return True
     return False
 
 # %% ../nbs/14b_devices.ipynb #27cad67d
@@ -48,18 +41,17 @@ def pip_line(
     return None
 
 # %% ../nbs/14b_devices.ipynb #803dc56b
-def _gpu_verdict(name: str, capability: tuple[int, int], arch_list: list[str], version: str) -> str:
-    "Empty for a device this PyTorch serves; else what was found and what to do."
-    if gpu_supported(capability, arch_list): return ""
-    line = pip_line(capability)
-    return (f"{name} (compute capability {capability[0]}.{capability[1]}), which PyTorch {version} was not built for "
-            f"({', '.join(arch_list)}); " + (f"use it by: {line}" if line else "no PyTorch on PyPI serves it any more"))
-
 def gpu_verdicts() -> list[str]:   # one per device, in CUDA's order: empty if it can be used, else what is wrong
     "Look at every GPU before anything runs on it."
-    number = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return [_gpu_verdict(torch.cuda.get_device_name(i), torch.cuda.get_device_capability(i),
-                         torch.cuda.get_arch_list(), torch.__version__) for i in range(number)]
+    verdicts, built_for = [], torch.cuda.get_arch_list()
+    for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        major, minor = torch.cuda.get_device_capability(i)
+        line = pip_line((major, minor))
+        verdicts.append("" if gpu_supported((major, minor), built_for) else
+                        f"{torch.cuda.get_device_name(i)} (compute capability {major}.{minor}), which PyTorch "
+                        f"{torch.__version__} was not built for ({', '.join(built_for)}); "
+                        + (f"use it by: {line}" if line else "no PyTorch on PyPI serves it any more"))
+    return verdicts
 
 # %% ../nbs/14b_devices.ipynb #c41bc490
 def check_gpu(
@@ -100,25 +92,44 @@ def choose_precision(
 # on 2 CPU cores (0.69 against 0.76 s per step of 8 slices of 128², 3.0 against 4.0 s at 256²).
 FASTER = torch.channels_last
 
-# %% ../nbs/14b_devices.ipynb #b3325b88
-def make_accelerator(
-    device: torch.device = torch.device("cpu"),
-    precision: str = "auto",      # auto, fp32, fp16 or bf16
-    accumulate: int = 1,          # batches whose gradients are added up before a step
-) -> Accelerator:
-    "Accelerate's hand on this device; one of several if a launcher started several processes."
-    on_gpu = device.type == "cuda"
-    if on_gpu and "LOCAL_RANK" not in os.environ: torch.cuda.set_device(device)
-    precision = choose_precision(precision, torch.cuda.get_device_capability(device) if on_gpu else None)
-    AcceleratorState._reset_state(True)     # Accelerate keeps one state per process: an earlier training's must go
-    GradientState._reset_state()
-    loaders = DataLoaderConfiguration(split_batches=True, even_batches=False, non_blocking=on_gpu)
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)     # EfficientNet's last convolution, in smp
-    return Accelerator(cpu=not on_gpu, mixed_precision="no" if precision == "fp32" else precision,
-                       gradient_accumulation_steps=accumulate, dataloader_config=loaders, kwargs_handlers=[unused])
+# %% ../nbs/14b_devices.ipynb #0d370de9
+@contextmanager
+def memory_advice(
+    config,      # the training's TrainConfig
+):
+    "Turn running out of memory into a line that says which batch size to try."
+    try: yield
+    except (RuntimeError, MemoryError) as e:
+        signs = "out of memory", "can't allocate memory", "dataloader worker"
+        if not (isinstance(e, MemoryError) or any(sign in str(e).lower() for sign in signs)): raise
+        half = f"--batch_size {config.batch_size//2} --accumulate {2*config.accumulate}, as many slices a step"
+        raise BadInput(f"too little memory for batches of {config.batch_size} at {config.size} pixels", "enough memory",
+                       f"start again with {half if config.batch_size > 1 else 'a smaller --size'}") from None
 
-def _summed(accelerator: Accelerator, *values) -> list:
-    "Numbers or small arrays, each added up over all processes."
-    if accelerator.num_processes == 1: return list(values)
-    return [accelerator.reduce(torch.as_tensor(np.asarray(v), device=accelerator.device), "sum").cpu().numpy()
-            for v in values]
+# %% ../nbs/14b_devices.ipynb #b3325b88
+def launched_accelerator(
+    device: torch.device,        # of type cuda or cpu; which GPU, the launcher says
+):                               # an Accelerator; None in a single process
+    "Accelerate's hand in one of several processes that a launcher started."
+    if int(os.environ.get("WORLD_SIZE", 1)) < 2: return None
+    from accelerate import Accelerator
+    from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
+    batches = DataLoaderConfiguration(split_batches=True, even_batches=False)     # a share of each batch, none repeated
+    # EfficientNet's last convolution goes unused, in smp; `run` shares running statistics before validation
+    copies = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+    return Accelerator(cpu=device.type == "cpu", mixed_precision="no", dataloader_config=batches, kwargs_handlers=[copies])
+
+def gathered(
+    value,             # anything small
+) -> list:             # the values of all processes, in their order; of one process, its own
+    "What each process has to say."
+    if not torch.distributed.is_initialized(): return [value]
+    values = [None]*torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+def summed(
+    *values,           # numbers or small arrays
+) -> list:
+    "Each value added up over all processes."
+    return [sum(parts) for parts in zip(*gathered(values))]

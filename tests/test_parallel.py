@@ -1,6 +1,6 @@
 """Several processes, small batches added up, and 16 bits: the same training as one process with whole batches in 32."""
 import json, os, signal, subprocess, sys, time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +10,15 @@ import torch
 
 import covid_nbdev.run as t
 from conftest import heeds_ctrl_c
-from covid_nbdev.etl import Store, build_store, split
+from covid_nbdev.adam import Adam
+from covid_nbdev.etl import build_store, split
 from covid_nbdev.core import BadInput
 from covid_nbdev.phantom import write_phantom_dataset
 from covid_nbdev.run import train_run, train_parallel
-from covid_nbdev.train import TrainConfig
+from covid_nbdev.train import Learner, TrainConfig
 
 BIN = Path(sys.executable).parent
-B0 = dict(size=64, encoder="efficientnet-b0", precision="fp32", patience=9)
+B0 = dict(size=32, encoder="efficientnet-b0", precision="fp32", patience=9)
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 # Trains with batch normalization in eval mode and no dropped connections, so that it does not matter how a batch is cut;
@@ -26,9 +27,10 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 FROZEN = """
 import json, sys
 import torch
-import covid_nbdev.run as t
+import covid_nbdev.run as run
+import covid_nbdev.train as train
 from covid_nbdev.etl import Store
-seen, build, summed = [], t.build_model, t._summed
+build, summed = run.build_model, train.summed
 
 def frozen(*args):
     model = build(*args)
@@ -38,17 +40,22 @@ def frozen(*args):
     model.register_forward_pre_hook(lambda m, inputs: (inputs[0].double(),))
     return model.double()
 
-def recorded(accelerator, *values):
-    out = summed(accelerator, *values)
-    if len(values) == 3: seen.append([int(out[1]), int(out[2].sum())])
+def recorded(total, n, counts):
+    out = summed(total, n, counts)
+    seen.append([int(out[1]), int(out[2].sum())])
     return out
 
-t.build_model, t._summed = frozen, recorded
-store, run, config = sys.argv[1:]
-t.fit(Store(store), run, t.TrainConfig(**json.loads(config)), device="cpu", progress=False, on_epoch=None)
-print("counted", json.dumps(seen), flush=True)
+run.build_model, train.summed = frozen, recorded
+store, folder, *configs = sys.argv[1:]
+for config in map(json.loads, configs):
+    seen = []
+    name = f"{folder}{config['batch_size']}"
+    run.train_run(Store(store), name, train.TrainConfig(**config), device=torch.device("cpu"), progress=False, on_epoch=None)
+    print("counted", json.dumps(seen[1::2]), flush=True)
 if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
 """
+LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
+          "--dynamo_backend", "no", "--main_process_port", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -61,51 +68,52 @@ def odd(tmp_path_factory):
     return store
 
 
-def train_frozen(store, run, processes, batch_size, accumulate):
-    script = run.with_suffix(".py")
+def train_frozen(store, folder, launch=()):
+    "Batches of 8, and of 4 with two for a step: both histories, and what each process counted."
+    script = folder.with_suffix(".py")
     script.write_text(FROZEN)
-    config = json.dumps(asdict(TrainConfig(epochs=2, batch_size=batch_size, accumulate=accumulate, lr=1e-3, **B0)))
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
-    r = subprocess.run([sys.executable, *launcher, script, store.path, run, config], env=ONE_THREAD, capture_output=True, text=True)
+    configs = [json.dumps(asdict(TrainConfig(epochs=2, batch_size=n, accumulate=8//n, lr=1e-3, **B0))) for n in (8, 4)]
+    r = subprocess.run([sys.executable, *launch, script, store.path, folder, *configs], env=ONE_THREAD, capture_output=True, text=True)
     assert r.returncode == 0, r.stderr[-3000:]
     counted = [json.loads(line.split("counted ")[1]) for line in r.stdout.splitlines() if line.startswith("counted")]
-    return pd.read_csv(run/"history.csv"), counted
+    return [pd.read_csv(Path(f"{folder}{n}")/"history.csv") for n in (8, 4)], counted
 
 
 def test_two_processes_and_accumulation_equal_one(odd, tmp_path):
     "Equal losses, mIoU and learning rates; every validation slice and pixel counted once, by each process's own word."
-    one, counted = train_frozen(odd, tmp_path/"one", 1, 8, 1)
     n = len(split(odd).valid)
-    assert counted == [[[n, n*64*64]]*2]
+    (one, added), counted = train_frozen(odd, tmp_path/"one")
+    assert counted == [[[n, n*32*32]]*2]*2
     assert one["train_loss"].iloc[1] < one["train_loss"].iloc[0] - .01, "it must learn, or equality says nothing"
-    two, counted = train_frozen(odd, tmp_path/"two", 2, 8, 1)
-    assert counted == [[[n, n*64*64]]*2]*2
-    added, _ = train_frozen(odd, tmp_path/"added", 1, 4, 2)
-    both, _ = train_frozen(odd, tmp_path/"both", 2, 4, 2)
+    (two, both), counted = train_frozen(odd, tmp_path/"two", LAUNCH)
+    assert counted == [[[n, n*32*32]]*2]*4
     for other in (two, added, both):
         for column in one.columns.drop("seconds"): np.testing.assert_allclose(other[column], one[column], rtol=0, atol=1e-9)
 
 
 def test_train_parallel(odd, tmp_path, capfd):
     "What the processes do is seen here as if `train_run` ran; a training that stopped goes on; both models are one."
-    rows, config = [], TrainConfig(epochs=3, batch_size=8, **B0)
+    rows, config = [], TrainConfig(epochs=2, batch_size=8, **B0)
     stopped = train_parallel(odd, tmp_path/"run", config, processes=2, device="cpu", deadline_s=.1, on_epoch=lambda row, c: rows.append(row))
     assert len(stopped) == len(rows) == 1
     state = torch.load(tmp_path/"run"/"last.pt", weights_only=True)
     assert len(state["random"]) == 2 and not torch.equal(*[s[0] for s in state["random"]])
     whole = train_parallel(odd, tmp_path/"run", config, processes=2, device="cpu", resume=True, on_epoch=None)
-    assert whole["epoch"].tolist() == [1, 2, 3] and whole.iloc[0].to_dict() == rows[0]
+    assert whole["epoch"].tolist() == [1, 2] and whole.iloc[0].to_dict() == rows[0]
     pd.testing.assert_frame_equal(whole, pd.read_csv(tmp_path/"run"/"history.csv"), rtol=1e-12)
     assert capfd.readouterr().err == ""
 
 
 def test_problems_come_through(odd, tmp_path, monkeypatch):
     "What a user can mend is the same one line; anything else says what the process said. No process is left behind."
-    with pytest.raises(BadInput, match="batches of 7 for 2 GPUs"):
+    with pytest.raises(BadInput, match="batches of 7 at 32 pixels for 2 GPUs"):
         train_parallel(odd, tmp_path/"a", TrainConfig(epochs=1, batch_size=7, **B0), processes=2, device="cpu")
-    monkeypatch.setattr(t, "_launch_line", lambda task, n: [sys.executable, "-c", "import sys; sys.exit('broken pipe organ')"])
-    with pytest.raises(RuntimeError, match="broken pipe organ"):
-        train_parallel(odd, tmp_path/"b", TrainConfig(epochs=1, **B0), processes=2, device="cpu")
+    (broken := tmp_path/"python").write_text("#!/bin/sh\necho broken pipe organ >&2\nexit 1\n")
+    broken.chmod(0o755)
+    with monkeypatch.context() as m:
+        m.setattr(sys, "executable", str(broken))
+        with pytest.raises(RuntimeError, match="broken pipe organ"):
+            train_parallel(odd, tmp_path/"b", TrainConfig(epochs=1, **B0), processes=2, device="cpu")
     monkeypatch.setattr(t, "gpu_verdicts", lambda: ["", ""])
     monkeypatch.setattr(t, "check_gpu", lambda want: torch.device("cuda", 0))
     with pytest.raises(BadInput, match="3 processes and 2 GPUs"):
@@ -118,82 +126,86 @@ def test_batches_that_processes_can_share(odd):
         config = TrainConfig(batch_size=batch_size, size=size, encoder="efficientnet-b0")
         t._check_shares(t.dataloaders(odd, size, batch_size), config, processes)
     assert len(split(odd).train) == 24      # so training batches are of 24, which two can share, validation's of 25
-    with pytest.raises(BadInput, match="batches of 25 for 2 GPUs"): check(25, 64, 2)
+    with pytest.raises(BadInput, match="batches of 25 at 64 pixels for 2 GPUs"): check(25, 64, 2)
     with pytest.raises(BadInput, match="batches of 2 at 32 pixels for 2 GPUs"): check(2, 32, 2)
     check(4, 32, 2); check(2, 64, 2); check(25, 64, 1)
 
 
 def test_gpus_are_numbered_as_the_user_sees_them(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
-    assert t._launch_environment([0, 2], 2)["CUDA_VISIBLE_DEVICES"] == "4,7"
+    assert t._environment([0, 2])["CUDA_VISIBLE_DEVICES"] == "4,7"
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert t._launch_environment([1], 1)["CUDA_VISIBLE_DEVICES"] == "1"
-    assert "CUDA_VISIBLE_DEVICES" not in t._launch_environment([], 2)
+    assert t._environment([1])["CUDA_VISIBLE_DEVICES"] == "1"
+    assert "CUDA_VISIBLE_DEVICES" not in t._environment([])
 
 
 def test_covid_train_under_a_launcher(odd, tmp_path):
     "As `accelerate launch` starts it: the command once per process; one run, one table of results, the whole set of files."
     run = tmp_path/"run"
     small = ["--epochs", "1", "--size", "64", "--batch_size", "8", "--encoder", "efficientnet-b0", "--device", "cpu"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    r = subprocess.run([*launcher, BIN/"covid_train", odd.path, run, *small], env=ONE_THREAD, capture_output=True, text=True)
+    r = subprocess.run([sys.executable, *LAUNCH, "--no_python", BIN/"covid_train", odd.path, run, *small], env=ONE_THREAD, capture_output=True, text=True)
     assert r.returncode == 0, r.stderr[-3000:]
     assert r.stdout.count("epoch   1/1") == r.stdout.count("metrics.json") == 1
     assert {"best.safetensors", "last.pt", "metrics.json", "submission.csv"} <= {p.name for p in run.iterdir()}
 
 
 def test_on_one_cpu_it_is_the_plain_loop(odd, tmp_path):
-    "Accelerate changes nothing there, to the last bit: the lesson's first loop gives the same weights."
+    "To the last bit: the lesson's first loop, `fit` and `train_run` give the same weights."
     config = TrainConfig(epochs=1, batch_size=8, **B0)
+    def fresh():
+        torch.manual_seed(config.seed)
+        loaders = t.dataloaders(odd, config.size, config.batch_size, config.seed, rotate=config.rotate)
+        return loaders, t.build_model(config.encoder).to(memory_format=t.FASTER)
     train_run(odd, tmp_path/"run", config, device="cpu", progress=False, on_epoch=None)
-    torch.manual_seed(config.seed)
-    loaders = t.dataloaders(odd, config.size, config.batch_size, config.seed, rotate=config.rotate)
-    model = t.build_model(config.encoder).to(memory_format=t.FASTER).train()
-    optimizer = t.Adam(model.parameters(), lr=config.lr)
-    schedule = t.OneCycleLR(optimizer, max_lr=config.lr, total_steps=len(loaders.train))
+    loaders, fitted = fresh()
+    t.fit(fitted, loaders, config)
+    loaders, model = fresh()
+    optimizer = Adam(model.train().parameters(), lr=config.lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=config.lr, total_steps=len(loaders.train))
     loaders.train.dataset.epoch = 1
     for x, y in loaders.train:
         torch.nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step(); schedule.step(); optimizer.zero_grad()
     saved = torch.load(tmp_path/"run"/"last.pt", weights_only=True)["model"]
-    assert all(torch.equal(saved[k], v) for k, v in model.state_dict().items())
+    for k, v in model.state_dict().items(): assert torch.equal(saved[k], v) and torch.equal(fitted.state_dict()[k], v), k
 
 
-def test_time_to_start_processes_counts(monkeypatch, tmp_path):
+def test_time_to_start_processes_counts(monkeypatch):
     "A deadline is seconds from the call of `train_parallel`, not from when its processes are up."
-    task = tmp_path/"task.json"
-    task.write_text(json.dumps({"store": "s", "run": "r", "config": {}, "resume": False, "cpu": True, "until": time.time() + 100}))
+    task = {"store": "s", "run": "r", "config": {}, "resume": False, "device": "cpu", "end": time.time() + 100}
     class Ready(Exception): pass
     def ready(*args, deadline_s, **more): raise Ready(deadline_s)
-    monkeypatch.setattr(t, "train_run", ready); monkeypatch.setattr(t, "Store", str); monkeypatch.setattr(sys, "argv", ["", str(task)])
+    monkeypatch.setattr(t, "train_run", ready); monkeypatch.setattr(t, "Store", str)
+    monkeypatch.setattr(sys, "argv", ["", json.dumps(task)]); monkeypatch.setattr(t.threading.Thread, "start", lambda self: None)
     monkeypatch.setattr(time, "time", lambda now=time.time() + 30: now)
-    with pytest.raises(Ready) as e: t._train_as_told()
+    with pytest.raises(Ready) as e: t._process_main()
     assert 65 < e.value.args[0] < 71
 
 
-def test_half_precision_on_the_cpu(odd, tmp_path):
+def test_half_precision_on_the_cpu(tmp_path):
     "bf16: other losses than fp32, close to them; weights are kept in 32 bits; resumed exactly, with accumulation."
+    write_phantom_dataset(tmp_path/"raw", n_radiopaedia=6, n_medseg=6, n_test=1, size=64, seed=4)
+    few = build_store(tmp_path/"raw", tmp_path/"store", progress=False)
     settings = dict(epochs=2, batch_size=4, accumulate=2, lr=1e-3, **(B0 | {"precision": "bf16"}))
-    config, losses = TrainConfig(**settings), {}
-    whole = train_run(odd, tmp_path/"bf16", config, device="cpu", progress=False, on_epoch=None)
-    exact = train_run(odd, tmp_path/"fp32", TrainConfig(**(settings | {"precision": "fp32"})), device="cpu", progress=False, on_epoch=None)
+    config = TrainConfig(**settings)
+    def trained(name, config, **more): return train_run(few, tmp_path/name, config, device="cpu", progress=False, **{"on_epoch": None, **more})
+    whole, exact = trained("bf16", config), trained("fp32", replace(config, precision="fp32"))
     difference = (whole["train_loss"] - exact["train_loss"]).abs()
     assert (difference > 0).all() and (difference < .05).all()
     weights = [torch.load(tmp_path/name/"last.pt", weights_only=True)["model"] for name in ("bf16", "fp32")]
     assert all(v.dtype != torch.bfloat16 for w in weights for v in w.values())
     def stop(row, c): raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt): train_run(odd, tmp_path/"cut", config, device="cpu", progress=False, on_epoch=stop)
-    train_run(odd, tmp_path/"cut", config, resume=True, device="cpu", progress=False, on_epoch=None)
+    with pytest.raises(KeyboardInterrupt): trained("cut", config, on_epoch=stop)
+    trained("cut", config, resume=True)
     again = torch.load(tmp_path/"cut"/"last.pt", weights_only=True)["model"]
     assert all(torch.equal(again[k], v) for k, v in weights[0].items())
-    with pytest.raises(BadInput, match="fp16 without a GPU"):
-        train_run(odd, tmp_path/"fp16", TrainConfig(**(settings | {"precision": "fp16"})), device="cpu")
+    with pytest.raises(BadInput, match="fp16 without a GPU"): trained("fp16", replace(config, precision="fp16"))
 
 
 def test_class_weights_reach_the_loss(odd, tmp_path):
     "Balanced weights: the loss on the same untrained network is that of hand-made weights."
     pixels = np.bincount(np.concatenate([odd.labels[r].ravel() for r in split(odd).train]), minlength=4)
-    loss = t._loss_of(TrainConfig(class_weights="balanced"), odd, "cpu")
+    loss = Learner(torch.nn.Conv2d(1, 4, 1), t.dataloaders(odd, 64), TrainConfig(class_weights="balanced")).loss_fn
     by_hand = torch.nn.CrossEntropyLoss(torch.tensor(pixels.sum()/(4*pixels)).float())
     logits, labels = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(128).reshape(2, 8, 8) % 4
     assert torch.equal(loss(logits, labels), by_hand(logits, labels)) and loss(logits, labels) != torch.nn.functional.cross_entropy(logits, labels)
@@ -203,21 +215,21 @@ def test_class_weights_reach_the_loss(odd, tmp_path):
                                    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")], ids=str)
 def test_out_of_memory_says_what_to_try(odd, tmp_path, monkeypatch, error):
     def full(*args): raise error
-    monkeypatch.setattr(t, "train_epoch", full)
+    monkeypatch.setattr("covid_nbdev.train.train_epoch", full)
     with pytest.raises(BadInput, match="--batch_size 4 --accumulate 4"):
         train_run(odd, tmp_path/"a", TrainConfig(batch_size=8, accumulate=2, **B0), device="cpu")
     with pytest.raises(BadInput, match="smaller --size"):
-        train_run(odd, tmp_path/"b", TrainConfig(batch_size=1, **B0), device="cpu")
+        train_run(odd, tmp_path/"b", TrainConfig(batch_size=1, **(B0 | {"size": 64})), device="cpu")
     def other(*args): raise RuntimeError("something else")
-    monkeypatch.setattr(t, "train_epoch", other)
+    monkeypatch.setattr("covid_nbdev.train.train_epoch", other)
     with pytest.raises(RuntimeError, match="something else"): train_run(odd, tmp_path/"c", TrainConfig(**B0), device="cpu")
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
 def test_interrupted_parent_leaves_no_process(odd, tmp_path, sent):
     "Ctrl-C in the parent (a notebook's stop button), or its end (a restart): its processes end, what was saved can be gone on with."
-    code = ("import sys; from covid_nbdev.etl import Store; from covid_nbdev.train import *\n"
-            "train_parallel(Store(sys.argv[1]), sys.argv[2], TrainConfig(epochs=500, patience=500, batch_size=8, size=64, "
+    code = ("import sys; from covid_nbdev.etl import Store; from covid_nbdev.run import *; from covid_nbdev.train import *\n"
+            "train_parallel(Store(sys.argv[1]), sys.argv[2], TrainConfig(epochs=500, patience=500, batch_size=8, size=32, "
             "encoder='efficientnet-b0'), processes=2, device='cpu')")
     p = subprocess.Popen([sys.executable, "-c", code, odd.path, tmp_path/"run"], env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                          preexec_fn=heeds_ctrl_c)
@@ -226,10 +238,10 @@ def test_interrupted_parent_leaves_no_process(odd, tmp_path, sent):
         time.sleep(.1)
     p.send_signal(sent)
     _, err = p.communicate(timeout=60)
-    def left(): return "_train_as_told" in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    def left(): return "_process_main" in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     if sent == signal.SIGINT: assert "KeyboardInterrupt" in err
     else:
-        deadline = time.monotonic() + 30         # they notice when they next report to nobody
+        deadline = time.monotonic() + 30         # they notice that their standard input has ended
         while left() and time.monotonic() < deadline: time.sleep(.2)
     assert not left()
     torch.load(tmp_path/"run"/"last.pt", weights_only=True)

@@ -1,5 +1,5 @@
 """Training for real: killed and resumed, interrupted, both upsamplings; what it wrote is what one can measure again."""
-import json, os, signal, subprocess, sys, time
+import json, os, shutil, signal, subprocess, sys, time
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +8,18 @@ import pytest
 import torch
 
 from conftest import heeds_ctrl_c
-from covid_nbdev.etl import Store, split
+from covid_nbdev.augment import dataloaders
+from covid_nbdev.core import BadInput
+from covid_nbdev.etl import Store, build_store, split
 from covid_nbdev.metrics import ConfusionMatrix
-from covid_nbdev.phantom import write_phantom_dataset
 from covid_nbdev.results import Predictor
-from covid_nbdev.run import load_model
+from covid_nbdev.run import load_model, train_run
 from covid_nbdev.train import HISTORY
 
 BIN = Path(sys.executable).parent
 RUN_FILES = ["best.safetensors", "config.json", "curves.png", "history.csv", "last.pt", "metrics.json", "model_card.md",
              "overlays.png", "submission.csv"]
-SMALL = ["--epochs", "4", "--size", "64", "--batch_size", "4", "--encoder", "efficientnet-b0", "--lr", "0.002", "--seed", "1"]
+SMALL = ["--epochs", "3", "--size", "64", "--batch_size", "4", "--encoder", "efficientnet-b0", "--lr", "0.002", "--seed", "1"]
 
 
 def start(*args, **kwargs):
@@ -33,7 +34,7 @@ def train(*args):
     return out
 
 
-def weights(run, file="last.pt"): return torch.load(run/file, weights_only=True)["model"]
+def weights(run): return torch.load(run/"last.pt", weights_only=True)["model"]
 
 
 def same_run(a, b):
@@ -56,7 +57,7 @@ def whole(store, tmp_path_factory):
 def test_run_folder(whole, store):
     assert sorted(p.name for p in whole.iterdir()) == RUN_FILES
     history = pd.read_csv(whole/"history.csv")
-    assert list(history.columns) == HISTORY and history["epoch"].tolist() == [1, 2, 3, 4]
+    assert list(history.columns) == HISTORY and history["epoch"].tolist() == [1, 2, 3]
     m = json.loads((whole/"metrics.json").read_text())
     assert {"n_train", "n_valid", "epoch", "train_size", "mask_size", "iou", "precision", "recall", "miou", "lesion_miou", "lesion_f1",
             "any_lesion_dice", "miou_per_image", "miou_by_batch", "ci95", "baseline"} == m.keys()
@@ -65,21 +66,24 @@ def test_run_folder(whole, store):
     assert m["epoch"] == history["epoch"][history["valid_loss"].idxmin()]
     assert (m["n_train"], m["n_valid"], m["train_size"], m["mask_size"]) == (8 + 12, 4, 64, 64)
     assert "Not for diagnosis" in (whole/"model_card.md").read_text()
-    assert torch.load(whole/"last.pt", weights_only=True)["history"][-1]["epoch"] == 4
+    assert torch.load(whole/"last.pt", weights_only=True)["history"][-1]["epoch"] == 3
 
 
 def test_killed_and_resumed_equals_uninterrupted(whole, store, tmp_path):
-    "kill -9 once the second epoch is saved, somewhere in the third; then --resume."
+    "kill -9 when the folder holds the settings alone; then once the first epoch is saved, somewhere in the second; then --resume."
     run = tmp_path/"killed"
-    p = start(store.path, run, *SMALL, "--workers", 2, start_new_session=True)
-    history = run/"history.csv"
-    while not (history.is_file() and len(history.read_text().splitlines()) >= 3):
-        assert p.poll() is None, "it ended before it could be killed"
-        time.sleep(.05)
-    time.sleep(.3)
-    os.killpg(p.pid, signal.SIGKILL)
-    p.communicate()
-    assert len(pd.read_csv(history)) < 4 and not (run/"metrics.json").exists()
+    def kill(args, done, wait_s):
+        p = start(store.path, run, *args, start_new_session=True)
+        while not done():
+            assert p.poll() is None, "it ended before it could be killed"
+            time.sleep(.01)
+        time.sleep(wait_s)
+        os.killpg(p.pid, signal.SIGKILL)
+        p.communicate()
+    kill([*SMALL, "--workers", 2], (run/"config.json").is_file, 0)
+    assert not (run/"last.pt").exists()
+    kill(["--resume"], (run/"history.csv").is_file, .3)
+    assert len(pd.read_csv(run/"history.csv")) < 3 and not (run/"metrics.json").exists()
     train(store.path, run, "--resume")
     same_run(run, whole)
     m = [json.loads((r/"metrics.json").read_text()) for r in (run, whole)]
@@ -97,14 +101,14 @@ def test_ctrl_c(store, tmp_path):
     torch.load(run/"last.pt", weights_only=True)
 
 
-def test_labels_of_covid_predict_give_metrics_json(whole, store, layout, tmp_path, cli):
-    status, out, err = cli("covid_predict", whole, layout/"images_medseg.npy", tmp_path/"out")
+def test_labels_of_covid_predict_give_metrics_json(tiny_run, store, layout, tmp_path, cli):
+    status, out, err = cli("covid_predict", tiny_run, layout/"images_medseg.npy", tmp_path/"out")
     assert status == 0, err
     pred = np.load(tmp_path/"out"/"labels.npy")
     valid = split(store).valid
     assert pred.dtype == np.uint8 and pred.shape == (16, 64, 64)
     cm = ConfusionMatrix().update(pred[store.index["number"].iloc[valid]], store.labels[valid])
-    m = json.loads((whole/"metrics.json").read_text())
+    m = json.loads((tiny_run/"metrics.json").read_text())
     assert [v for v in m["iou"].values()] == cm.iou().tolist() and m["miou"] == cm.miou()
     assert len(list((tmp_path/"out").glob("*.png"))) == 16
     extent = pd.read_csv(tmp_path/"out"/"extent.csv")
@@ -113,25 +117,25 @@ def test_labels_of_covid_predict_give_metrics_json(whole, store, layout, tmp_pat
     assert extent["ground_glass_px"].iloc[-1] == (pred == 0).sum()
 
 
-def test_asked_twice(whole, layout, tmp_path, cli):
+def test_asked_twice(tiny_run, layout, tmp_path, cli):
     "--tta averages with the mirrored slice: a mirrored input gives the mirrored labels, and other labels than without."
     images = np.load(layout/"images_medseg.npy")
     for name, slices in (("as_it_is", images), ("mirrored", np.ascontiguousarray(images[:, :, ::-1]))):
         np.save(tmp_path/f"{name}.npy", slices)
-        status, _, err = cli("covid_predict", whole, tmp_path/f"{name}.npy", tmp_path/name, "--tta")
+        status, _, err = cli("covid_predict", tiny_run, tmp_path/f"{name}.npy", tmp_path/name, "--tta")
         assert status == 0, err
     a, b = (np.load(tmp_path/name/"labels.npy") for name in ("as_it_is", "mirrored"))
     assert (a == b[:, :, ::-1]).mean() > .999          # ties at float precision may fall either way
-    assert cli("covid_predict", whole, layout/"images_medseg.npy", tmp_path/"once")[0] == 0
+    assert cli("covid_predict", tiny_run, layout/"images_medseg.npy", tmp_path/"once")[0] == 0
     assert (a != np.load(tmp_path/"once"/"labels.npy")).any()
 
 
-def test_submission(whole, store, layout, tmp_path, cli):
+def test_submission(tiny_run, store, layout, tmp_path, cli):
     "From Kaggle's files, from the store, and as the training wrote it: the same bytes; equal to the plain way."
     for data, name in ((layout, "a.csv"), (store.path, "b.csv")):
-        assert cli("covid_submission", whole, data, tmp_path/name)[0] == 0
-    assert (tmp_path/"a.csv").read_bytes() == (tmp_path/"b.csv").read_bytes() == (whole/"submission.csv").read_bytes()
-    predictor = Predictor(whole)
+        assert cli("covid_submission", tiny_run, data, tmp_path/name)[0] == 0
+    assert (tmp_path/"a.csv").read_bytes() == (tmp_path/"b.csv").read_bytes() == (tiny_run/"submission.csv").read_bytes()
+    predictor = Predictor(tiny_run)
     labels = np.stack([predictor(store.images[r]) for r in split(store).test])
     plain = np.stack([labels == 0, labels == 1], -1).astype(int).ravel()
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path/"a.csv"), pd.DataFrame({"Id": np.arange(len(plain)), "Predicted": plain}))
@@ -151,30 +155,16 @@ def test_nearest_from_kaggles_files_without_radiopaedia(copy_layout, tmp_path, c
     assert status == 2 and "lr 0.002" in err
 
 
-def test_killed_before_the_first_epoch(store, tmp_path, whole):
-    "The folder holds the settings alone: --resume starts at the first epoch, and ends as the uninterrupted run."
-    run = tmp_path/"early"
-    p = start(store.path, run, *SMALL, "--workers", 2, start_new_session=True)
-    while not (run/"config.json").is_file(): time.sleep(.01)
-    os.killpg(p.pid, signal.SIGKILL)
-    p.communicate()
-    assert not (run/"last.pt").exists()
-    train(store.path, run, "--resume")
-    same_run(run, whole)
-
-
-def test_resume_deletes_nothing_of_the_users(whole, store, tmp_path):
-    import shutil
-    run = tmp_path/"run"
-    shutil.copytree(whole, run)
+def test_resume_deletes_nothing_of_the_users(tiny_run, store, tmp_path, cli):
+    run = Path(shutil.copytree(tiny_run, tmp_path/"run"))
     (run/".pre-commit-config.yaml").write_text("mine"); (run/".last-123.pt").write_text("half"); (run/".a-b.c").mkdir()
-    train(store.path, run, "--resume")
+    status, _, err = cli("covid_train", store.path, run, "--resume")
+    assert status == 0, err
     assert (run/".pre-commit-config.yaml").read_text() == "mine" and (run/".a-b.c").is_dir() and not (run/".last-123.pt").exists()
 
 
-def test_weights_file_is_not_needed_to_resume(whole, store, tmp_path, cli):
-    import shutil
-    shutil.copy(whole/"best.safetensors", tmp_path/"start.safetensors")
+def test_weights_file_is_not_needed_to_resume(tiny_run, store, tmp_path, cli):
+    shutil.copy(tiny_run/"best.safetensors", tmp_path/"start.safetensors")
     small = [*SMALL[2:], "--epochs", 1, "--weights", tmp_path/"start.safetensors"]
     assert cli("covid_train", store.path, tmp_path/"run", *small)[0] == 0
     (tmp_path/"start.safetensors").unlink()
@@ -182,24 +172,38 @@ def test_weights_file_is_not_needed_to_resume(whole, store, tmp_path, cli):
     assert status == 0, err
 
 
-def test_recorded_learning_rate_falls_to_nothing(whole):
-    lr = pd.read_csv(whole/"history.csv")["lr"]
+def test_recorded_learning_rate_falls_to_nothing(tiny_run):
+    lr = pd.read_csv(tiny_run/"history.csv")["lr"]
     assert lr.iloc[-1] < 1e-3*lr.max()
 
 
-def test_resume_with_other_data_is_refused(whole, copy_layout, tmp_path, cli):
-    from covid_nbdev.etl import build_store
+def test_resume_with_other_data_is_refused(tiny_run, copy_layout, tmp_path, cli):
     for stem in ("images_medseg", "masks_medseg"): np.save(copy_layout/f"{stem}.npy", np.load(copy_layout/f"{stem}.npy")[:8])
     build_store(copy_layout, tmp_path/"other")
-    status, _, err = cli("covid_train", tmp_path/"other", whole, "--resume")
+    status, _, err = cli("covid_train", tmp_path/"other", tiny_run, "--resume")
     assert status == 2 and "other data" in err
 
 
-def test_early_stopping(store, tmp_path, monkeypatch):
+def test_early_stopping(store, monkeypatch):
     "Validation that never gets better stops the training after `patience` epochs; the best model is the first."
-    import covid_nbdev.run as t
-    losses = iter([1., 2., 2., 2., 2., 2., 2.])
-    monkeypatch.setattr(t, "valid_epoch", lambda *a: (next(losses), .1))
-    monkeypatch.setattr(t, "train_epoch", lambda *a: (1., .1, 1e-3))
-    history = t.fit(store, tmp_path/"run", t.TrainConfig(epochs=6, size=64, patience=2, encoder="efficientnet-b0"), progress=False, on_epoch=None)
-    assert len(history) == 3 and load_model(tmp_path/"run")[1]["epoch"] == 1
+    import covid_nbdev.train as t
+    losses = iter([1., 2., 2., 2., 2.])
+    def learn_nothing(learn):
+        with torch.no_grad(): learn.model.bias += 1
+        return {"train_loss": 1., "train_miou": .1, "lr": 1e-3}
+    monkeypatch.setattr(t, "train_epoch", learn_nothing)
+    monkeypatch.setattr(t, "valid_epoch", lambda learn: {"valid_loss": next(losses), "valid_miou": .1})
+    model = torch.nn.Conv2d(1, 4, 1)
+    torch.nn.init.zeros_(model.bias)
+    history = t.fit(model, dataloaders(store, 64), t.TrainConfig(epochs=6, patience=2))
+    assert len(history) == 3 and (model.bias == 1).all(), "stopped after the third, with the first epoch's weights"
+
+
+def test_a_loss_that_is_never_finite(store, tmp_path, monkeypatch):
+    import covid_nbdev.train as t
+    monkeypatch.setattr(t, "valid_epoch", lambda learn: {"valid_loss": np.nan, "valid_miou": .1})
+    monkeypatch.setattr(t, "train_epoch", lambda learn: {"train_loss": 1., "train_miou": .1, "lr": 1e-3})
+    config = t.TrainConfig(epochs=2, size=64, encoder="efficientnet-b0")
+    with pytest.raises(BadInput, match="no finite validation loss"):
+        train_run(store, tmp_path/"run", config, progress=False, on_epoch=None)
+    assert len(pd.read_csv(tmp_path/"run"/"history.csv")) == 2 and not (tmp_path/"run"/"best.safetensors").exists()
