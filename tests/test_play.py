@@ -9,11 +9,10 @@ import lessons
 from conftest import ROOT
 from covid_nbdev.core import BadInput
 from covid_nbdev.hu import WINDOWS, window
-from covid_nbdev.play import window_html
-from covid_nbdev.masks import CLASSES
+from covid_nbdev.masks import AGREE, CLASSES, FALSE_NEGATIVE, FALSE_POSITIVE
 from covid_nbdev.metrics import ConfusionMatrix, confusion, dice, miou_by_batch, miou_per_image, miou_pooled
-from covid_nbdev.play import scores_html, second_reader_html
 from covid_nbdev.phantom import make_slice
+from covid_nbdev.play import scores_html, second_reader_html, window_html
 
 SIZE = 128
 PAGE = """<!doctype html><html lang="en"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Play</title>
@@ -333,7 +332,12 @@ def test_scores_pixels_and_counts(page_of, few):
     for c in (2, 3): page.get_by_role("checkbox", name=CLASSES[c].replace("_", " ")).uncheck()
     assert (pixels(page) != before).any()
     wrong = pred != true
-    assert counts() == [(~wrong & (true < 2)).sum(), (wrong & (pred < 2)).sum(), (wrong & (pred >= 2) & (true < 2)).sum()]
+    both, red, green = ~wrong & (true < 2), wrong & (pred < 2), wrong & (pred >= 2) & (true < 2)
+    assert counts() == [both.sum(), red.sum(), green.sum()]
+    mosaic = np.concatenate([picture(address) for address in page.evaluate(
+        'Array.from(document.querySelectorAll("canvas")).map(c => c.toDataURL())')]).reshape(*true.shape, 4)[..., :3]
+    for where, color in ((both, AGREE), (red, FALSE_POSITIVE), (green, FALSE_NEGATIVE)):
+        assert where.any() and (mosaic[where] == np.rint(255*np.array(color))).all(), "the colors of `masks`"
     for c in (0, 1): page.get_by_role("checkbox", name=CLASSES[c].replace("_", " ")).uncheck()
     assert said(page)["score"] is None and "nothing to average" in page.locator("figure").inner_text()
 

@@ -1,6 +1,6 @@
 // The same predictions under every convention: which classes count, what an absent class scores, what is averaged first.
 start("many_scores", async (figure, data) => {
-  const {slices, rows, columns, classes} = data, k = classes.length, n = rows*columns;
+  const {slices, rows, columns, classes} = data, [yellow, red, green] = data.colors, k = classes.length, n = rows*columns;
   const pairs = await inflate(data.pairs);                       // true class * k + predicted class, slice by slice
   const matrices = Array.from({length: slices}, (_, s) => {
     const counts = new Array(k*k).fill(0);
@@ -11,8 +11,8 @@ start("many_scores", async (figure, data) => {
 
   // As covid_nbdev.metrics counts. `null` where no chosen class is left to average.
   const mean = values => values.length ? values.reduce((sum, value) => sum + value, 0)/values.length : null;
-  const miou = (some, chosen, rule) => {
-    const sum = some.reduce((a, b) => a.map((value, i) => value + b[i]));
+  const miou = (group, chosen, rule) => {
+    const sum = group.reduce((a, b) => a.map((value, i) => value + b[i]));
     const ious = chosen.map(c => {
       let truth = 0, predicted = 0;
       for (let other = 0; other < k; other++) { truth += sum[c*k + other]; predicted += sum[other*k + c]; }
@@ -23,7 +23,7 @@ start("many_scores", async (figure, data) => {
     return mean(ious.filter(value => value !== null));
   };
   const batches = size => Array.from({length: Math.ceil(slices/size)}, (_, b) => matrices.slice(b*size, (b + 1)*size));
-  const score = (chosen, rule, size) => mean(batches(size).map(some => miou(some, chosen, rule)).filter(value => value !== null));
+  const score = (chosen, rule, size) => mean(batches(size).map(group => miou(group, chosen, rule)).filter(value => value !== null));
 
   // All conventions there are
   const sizes = [slices, ...[1, 2, 4, 8, 16, 24].filter(size => size < slices)], rules = ["left out", "1 where in neither"];
@@ -46,9 +46,9 @@ start("many_scores", async (figure, data) => {
       for (let i = 0; i < n; i++) {
         const truth = Math.floor(pairs[s*n + i]/k), predicted = pairs[s*n + i] % k;
         let rgb = uncounted[truth];
-        if (on[truth] && truth === predicted) { rgb = [255, 217, 0].map(v => v*light[truth]); total[0]++; }
-        else if (truth !== predicted && on[predicted]) { rgb = [217, 26, 26]; total[1]++; }
-        else if (truth !== predicted && on[truth]) { rgb = [26, 153, 51]; total[2]++; }
+        if (on[truth] && truth === predicted) { rgb = yellow.map(v => v*light[truth]); total[0]++; }
+        else if (truth !== predicted && on[predicted]) { rgb = red; total[1]++; }
+        else if (truth !== predicted && on[truth]) { rgb = green; total[2]++; }
         picture.data.set([...rgb, 255], 4*i);
       }
       context.putImageData(picture, 0, 0);
@@ -88,11 +88,11 @@ start("many_scores", async (figure, data) => {
     here.setAttribute("d", value === null ? "" : "M" + (1000*value).toFixed(1) + " 2V58");
     count.textContent = "Yellow: agreed, " + total[0] + " px. Red: predicted, not true, " + total[1]
       + " px. Green: true, not predicted, " + total[2] + " px.";
-    grid.replaceChildren(...batches(batch).map((some, b) => {
-      const own = counted.length ? miou(some, counted, absent) : null;
+    grid.replaceChildren(...batches(batch).map((group, b) => {
+      const value = counted.length ? miou(group, counted, absent) : null;
       const across = Math.min(batch, 4);           // of the four columns that all slices share
       const style = "grid-column: span " + across + "; grid-template-columns: repeat(" + across + ", minmax(0, 1fr))";
-      return el("div", {class: "covid-play-batch", style}, el("span", {}, own === null ? "nothing" : number(own, 3)),
+      return el("div", {class: "covid-play-batch", style}, el("span", {}, value === null ? "nothing" : number(value, 3)),
                 ...canvases.slice(b*batch, (b + 1)*batch));
     }));
     tell(figure, {classes: counted, absent, batch, score: value});

@@ -3,7 +3,7 @@ start("second_reader", async (figure, data) => {
   const {rows, columns, model} = data, n = rows*columns;
   const [gray, truth, predicted] = await Promise.all([data.gray, data.truth, data.predicted].map(inflate));
   const drawings = [new Uint8Array(n), new Uint8Array(n)];
-  const blue = [86, 180, 233], yellow = [255, 217, 0], red = [217, 26, 26], green = [26, 153, 51];
+  const blue = [86, 180, 233], [yellow, red, green] = data.colors;
   let turn = 0, erasing = false, radius = 4, before = [];     // turn 2: both are drawn
   let x = columns/2, y = rows/2, down = false, shown = "twice";
 
