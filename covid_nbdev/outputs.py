@@ -127,7 +127,7 @@ def _predicted(scan, predictor, folder, labels_file):
 # %% ../nbs/23a_outputs.ipynb #aa41d0c7
 def write_predictions(
     scan,            # a Scan
-    predictor,       # HU (H, W) -> uint8 (H, W): a Predictor
+    predictor,       # a Predictor, or what labels a slice: HU (H, W) -> uint8 (H, W); its `about` goes on the page
     folder: Path,    # an existing folder
 ):                   # a DataFrame: extent.csv
     "labels.npy, an overlay per slice, extent.csv (with ml where known), summary.html, labels.nii.gz of a NIfTI scan."
