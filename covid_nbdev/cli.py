@@ -40,21 +40,10 @@ def _print_report(store) -> None:
     "What the ETL counted, per source."
     if "radiopedia" not in store.report: print("no Radiopaedia files: MedSeg alone is used")
     for source, r in store.report.items():
-        print(f"{source}: {r['slices']} slices", end="\n" if source.startswith("test") else ", ")
-        if not source.startswith("test"):
-            print(f"{r['unlabeled_px']} pixels unlabeled, {r['several_labels_px']} with several labels")
+        counted = f", {r['unlabeled_px']} pixels unlabeled, {r['several_labels_px']} with several labels"
+        print(f"{source}: {r['slices']} slices" + ("" if source.startswith("test") else counted))
 
 # %% ../nbs/23_cli.ipynb #4d5b66a1
-def _fetched(src: str, store: str) -> Path:
-    "The folder with Kaggle's files: `src` or one in it, downloaded if it has none."
-    from covid_nbdev.client import download_competition
-    from covid_nbdev.competition import find_competition_data
-    if is_taken(Path(store)): raise BadInput(f"{store}, which is not empty", "a new folder for the store")
-    found = find_competition_data(src)
-    if found: print(f"Kaggle's files are in {found} already: nothing to download")
-    else: print(f"Kaggle's files are in {(found := download_competition(src))}")
-    return found
-
 @command("covid_etl /kaggle/input/covid-segmentation runs/store", "Nothing was written.")
 def covid_etl(
     src: str,     # folder with Kaggle's files
@@ -62,8 +51,15 @@ def covid_etl(
     download: bool = False,   # fetch the files into SRC first, with Kaggle's client, unless they are there
 ):
     "Check Kaggle's files and fold them into a compact store."
+    from covid_nbdev.client import download_competition
+    from covid_nbdev.competition import find_competition_data
     from covid_nbdev.etl import build_store
-    built = build_store(_fetched(src, store) if download else src, store)
+    if download:
+        if is_taken(Path(store)): raise BadInput(f"{store}, which is not empty", "a new folder for the store")
+        there = find_competition_data(src)
+        src = there or download_competition(src)
+        print(f"Kaggle's files are in {src}" + (" already: nothing to download" if there else ""))
+    built = build_store(src, store)
     _print_report(built)
     print(f"{built} in {store}")
 
@@ -108,7 +104,7 @@ def _print_results(run: Path, store, history, config, device) -> None:
     print(results_table(metrics).to_string(na_rep="–"))
     print(f"results in {run}: metrics.json, curves.png, overlays.png, model_card.md. Not for diagnosis.")
 
-# %% ../nbs/23_cli.ipynb #2d24b679
+# %% ../nbs/23_cli.ipynb #af511949
 @command("covid_train runs/store runs/first --epochs 30 --size 256", "Nothing was changed: run it again.")
 def covid_train(
     data: str,                 # a store, or a folder with Kaggle's files
@@ -228,7 +224,7 @@ def covid_deid(
     print(deidentify(src, dest, shift_dates=shift_dates, key=key, keep_secondary=keep_secondary))
     if key: print(f"the way back is in {key}: whoever has it can name the patients")
 
-# %% ../nbs/23_cli.ipynb #0c7bde70
+# %% ../nbs/23_cli.ipynb #3c343570
 @command("covid_kernel runs/kernel --lite --epochs 30", "Nothing was uploaded.")
 def covid_kernel(
     dest: str,                           # new folder; one that is there already is only pushed
@@ -270,14 +266,13 @@ def covid_kernel(
 # %% ../nbs/23_cli.ipynb #d34322ec
 DEMO = dict(phantom=dict(n_radiopaedia=16, n_medseg=152, n_test=4, size=256, seed=0),
             train=dict(epochs=12, batch_size=8, size=128, lr=3e-3, patience=12, rotate=10, seed=0, loss="ce+dice"))
-
 DEMO_MARK = "made_by_covid_demo.txt"
 
 def _remove_demo(folder: Path) -> None:
     "Delete a demo's folder; nothing else is ever deleted."
     if (folder/DEMO_MARK).is_file(): shutil.rmtree(folder)
 
-# %% ../nbs/23_cli.ipynb #b1f4f084
+# %% ../nbs/23_cli.ipynb #23c30907
 @command("covid_demo", "Nothing was changed; run it again.")
 def covid_demo(
     run: str = "runs/demo",    # folder of the demo; an earlier demo there is replaced once the new one is complete
@@ -308,7 +303,7 @@ def covid_demo(
         metrics = write_results(tmp, store)
         (tmp/DEMO_MARK).write_text("covid_demo may replace this folder.\n")
     _remove_demo(old)
-    if _taken(run): run.rename(old)
+    if is_taken(run): run.rename(old)
     elif run.exists(): run.rmdir()
     fresh.rename(run)
     _remove_demo(old)

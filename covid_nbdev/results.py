@@ -68,12 +68,12 @@ def __call__(self: Predictor,
 
 # %% ../nbs/16_results.ipynb #e9384a76
 def predict(
-    run,                     # a run's folder; or what labels a slice, such as a Predictor
+    run,                     # a run's folder, or a Predictor
     slices,                  # iterable of slices in HU (H, W)
     progress: bool = True,   # show a bar
 ):                           # iterator of uint8 (H, W)
     "Labels slice by slice, so that memory stays constant. One at a time: no slice's result depends on its neighbors."
-    predictor = run if callable(run) else Predictor(run)
+    predictor = run if isinstance(run, Predictor) else Predictor(run)
     for i, hu in enumerate(progress_bar(slices, desc="predict", show=progress)):
         yield predictor(to_int16(hu, f"slice {i}"))
 
@@ -209,16 +209,16 @@ def scores(
 ) -> dict:          # name -> number, or {class: number}; None where the truth has no such class: JSON has no NaN
     "Everything one can say about a set of predictions, without intervals."
     cm = ConfusionMatrix(np.sum(matrices, axis=0))
-    one_lesion = np.array([[1, 1, 0, 0], [0, 0, 1, 1]])         # both lesions as one class, all else as the other
-    any_lesion = ConfusionMatrix(one_lesion @ cm.counts @ one_lesion.T, n=2)
-    number = lambda v, present=True: float(v) if present and not np.isnan(v) else None
-    by_class = lambda values: dict(zip(CLASSES, map(number, values, cm.present)))
-    lesion_dice = cm.dice()[:2][cm.present[:2]]
+    present = cm.true_px > 0
+    either = np.array([[1, 1, 0, 0], [0, 0, 1, 1]])         # both lesions as one class, all else as the other
+    any_lesion = ConfusionMatrix(either @ cm.counts @ either.T, n=2)
+    number = lambda v, here=True: float(v) if here and not np.isnan(v) else None
+    by_class = lambda values: dict(zip(CLASSES, map(number, values, present)))
     return {
         "iou": by_class(cm.iou()), "precision": by_class(cm.precision()), "recall": by_class(cm.recall()),
         "miou": number(cm.miou()), "lesion_miou": number(cm.miou((0, 1))),
-        "lesion_f1": float(lesion_dice.mean()) if len(lesion_dice) else None,
-        "any_lesion_dice": number(any_lesion.dice()[0], any_lesion.present[0]),
+        "lesion_f1": float(cm.dice()[:2][present[:2]].mean()) if present[:2].any() else None,
+        "any_lesion_dice": number(any_lesion.dice()[0], any_lesion.true_px[0] > 0),
         "miou_per_image": number(miou_per_image(matrices)),
         "miou_by_batch": {str(size): number(miou_by_batch(matrices, size)) for size in (1, 8, 24)},
     }
@@ -230,7 +230,7 @@ def evaluate(
     progress: bool = True,     # show a bar
 ) -> tuple[dict, list]:        # point scores, as in metrics.json; predicted labels of the validation rows
     "Measure the best model on the validation slices, at the masks' own resolution, beside the threshold baseline."
-    predictor = run if callable(run) else Predictor(run)
+    predictor = run if isinstance(run, Predictor) else Predictor(run)
     rows, images, labels = split(store), store.images, store.labels
     preds = list(predict(predictor, (images[r] for r in rows.valid), progress))
     baseline = threshold_baseline((images[r] for r in rows.train), (labels[r] for r in rows.train))
@@ -245,9 +245,9 @@ def results_table(
     metrics: dict,          # as in metrics.json
 ) -> pd.DataFrame:
     "The model and the baseline, side by side."
-    def row(m): return {**m["iou"], "mIoU": m["miou"], "lesion mIoU": m["lesion_miou"]}
-    table = pd.DataFrame({"model": row(metrics), "thresholds": row(metrics["baseline"]["threshold"])}).T
-    return table.astype(float).round(3)
+    rows = {"model": metrics, "thresholds": metrics["baseline"]["threshold"]}
+    table = {name: {**m["iou"], "mIoU": m["miou"], "lesion mIoU": m["lesion_miou"]} for name, m in rows.items()}
+    return pd.DataFrame(table).T.astype(float).round(3)
 
 # %% ../nbs/16_results.ipynb #158ad47e
 def remove_small(
