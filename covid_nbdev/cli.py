@@ -183,7 +183,9 @@ def _test_slices(data: str) -> list:
     "The test slices of a store or of Kaggle's files, in HU."
     from covid_nbdev.competition import open_competition
     from covid_nbdev.etl import is_store, split, Store
-    if is_store(data): slices = [(store := Store(data)).images[r] for r in split(store).test]
+    if is_store(data):
+        store = Store(data)
+        slices = [store.images[r] for r in split(store).test]
     else: slices = next((p.images for p in open_competition(data) if p.source == "test_medseg"), [])
     if not len(slices): raise BadInput(f"no test slices in {data}", "test_images_medseg.npy", "take all of Kaggle's files")
     return slices
