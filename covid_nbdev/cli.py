@@ -70,7 +70,8 @@ def _check_run_folder(run: Path, resume: bool, force: bool) -> None:
     if run.exists() and not run.is_dir():
         raise BadInput(f"{run}, which is a file", "a folder for the run", "choose another name")
     if is_taken(run) and not (resume or force):
-        raise BadInput(f"an earlier run in {run}", "a new folder", "go on with it by --resume, or move it aside by --force")
+        raise BadInput(f"an earlier run in {run}", "a new folder",
+                       "go on with it by --resume, or move it aside by --force")
 
 def _start_run(data: Path, run: Path, config, force: bool) -> None:
     "A new run's folder, with a store in it unless `data` is one."
@@ -187,8 +188,8 @@ def _test_slices(data: str) -> list:
         store = Store(data)
         slices = [store.images[r] for r in split(store).test]
     else: slices = next((p.images for p in open_competition(data) if p.source == "test_medseg"), [])
-    if not len(slices): raise BadInput(f"no test slices in {data}", "test_images_medseg.npy", "take all of Kaggle's files")
-    return slices
+    if len(slices): return slices
+    raise BadInput(f"no test slices in {data}", "test_images_medseg.npy", "take all of Kaggle's files")
 
 # %% ../nbs/23_cli.ipynb #201737a5
 @command("covid_submission runs/first /kaggle/input/covid-segmentation submission.csv", "Nothing was written.")
@@ -314,4 +315,5 @@ def covid_demo(
     print(f"lesion mIoU {metrics['lesion_miou']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
           f"thresholds {metrics['baseline']['threshold']['lesion_miou']:.3f}; {metrics['n_valid']} computed slices")
     for name in ("overlays.png", "curves.png", "model_card.md", "submission.csv"): print(os.path.relpath(run/name))
-    print(f"{time.perf_counter() - start:.0f} s. Computed patients: no evidence of clinical performance. Not for diagnosis.")
+    print(f"{time.perf_counter() - start:.0f} s. Computed patients: no evidence of clinical performance. "
+          "Not for diagnosis.")

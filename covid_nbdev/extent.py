@@ -42,7 +42,7 @@ def agreement(
     "Bland and Altman: about 95 % of the errors, measured minus reference, lie between low and high."
     measured, reference = np.asarray(measured, float), np.asarray(reference, float)
     if measured.shape != reference.shape or measured.ndim != 1 or len(measured) < 2:
-        raise BadInput(f"values of shape {measured.shape} and {reference.shape}", "two or more values in each, in pairs")
+        raise BadInput(f"values of shape {measured.shape} and {reference.shape}", "two or more pairs of values")
     errors = measured - reference
     mean, sd = float(errors.mean()), float(errors.std(ddof=1))
     return {"mean_error": mean, "sd": sd, "low": mean - 1.96*sd, "high": mean + 1.96*sd}

@@ -45,10 +45,9 @@ def command(
         @wraps(func)
         def script(*args, **kwargs):
             if args or kwargs: return func(*args, **kwargs)
-            given = _arguments(func, example)
             if hasattr(sys.stdout, "reconfigure"): sys.stdout.reconfigure(errors="replace")   # a terminal without "×"
             try:
-                func(**given)
+                func(**_arguments(func, example))
                 return 0
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -64,8 +63,8 @@ def command(
 
 # %% ../nbs/23a_outputs.ipynb #7095226c
 def is_taken(
-    folder: Path,
-) -> bool:           # there, and something is in it
+    folder: Path,    # where something is to be written
+) -> bool:           # it is there, and something is in it
     "Would writing there endanger anything?"
     return folder.is_dir() and any(folder.iterdir())
 

@@ -25,7 +25,7 @@ from .train import plot_history, TrainConfig
 # %% ../nbs/18a_report.ipynb #5741959e
 def measure(
     run,                       # a run's folder, or a Predictor
-    store: Store,
+    store: Store,              # whose validation rows are measured
     progress: bool = True,     # show a bar
 ) -> tuple[dict, list]:        # what metrics.json holds; predicted labels uint8 (H, W) of the validation rows
     "`evaluate`, and 95 % bootstrap intervals of the two mean IoUs."
@@ -118,7 +118,7 @@ def _write_figures(run: Path, store: Store, preds, config: TrainConfig) -> None:
 # %% ../nbs/18a_report.ipynb #2d122d77
 def write_results(
     run,                     # the folder of a finished training
-    store: Store,
+    store: Store,            # that it was trained on
     progress: bool = True,   # show a bar
     device=None,             # torch device; a supported GPU or the CPU if None
 ) -> dict:                   # what metrics.json holds

@@ -226,7 +226,7 @@ def scores(
 # %% ../nbs/16_results.ipynb #6c69e47c
 def evaluate(
     run,                       # a run's folder, or a Predictor
-    store: Store,
+    store: Store,              # its training rows fit the thresholds, its validation rows are measured
     progress: bool = True,     # show a bar
 ) -> tuple[dict, list]:        # point scores, as in metrics.json; predicted labels of the validation rows
     "Measure the best model on the validation slices, at the masks' own resolution, beside the threshold baseline."
