@@ -68,12 +68,12 @@ def __call__(self: Predictor,
 
 # %% ../nbs/16_results.ipynb #e9384a76
 def predict(
-    run,                     # a run's folder, or a Predictor
+    run,                     # a run's folder; or what labels a slice, such as a Predictor
     slices,                  # iterable of slices in HU (H, W)
     progress: bool = True,   # show a bar
 ):                           # iterator of uint8 (H, W)
     "Labels slice by slice, so that memory stays constant. One at a time: no slice's result depends on its neighbors."
-    predictor = run if isinstance(run, Predictor) else Predictor(run)
+    predictor = run if callable(run) else Predictor(run)
     for i, hu in enumerate(progress_bar(slices, desc="predict", show=progress)):
         yield predictor(to_int16(hu, f"slice {i}"))
 
@@ -230,7 +230,7 @@ def evaluate(
     progress: bool = True,     # show a bar
 ) -> tuple[dict, list]:        # point scores, as in metrics.json; predicted labels of the validation rows
     "Measure the best model on the validation slices, at the masks' own resolution, beside the threshold baseline."
-    predictor = run if isinstance(run, Predictor) else Predictor(run)
+    predictor = run if callable(run) else Predictor(run)
     rows, images, labels = split(store), store.images, store.labels
     preds = list(predict(predictor, (images[r] for r in rows.valid), progress))
     baseline = threshold_baseline((images[r] for r in rows.train), (labels[r] for r in rows.train))
