@@ -16,7 +16,7 @@ from pathlib import Path
 
 # %% ../nbs/23_cli.ipynb #263546f4
 from .core import BadInput
-from .outputs import check_lungs, command, is_taken, moved_aside, open_scan, write_predictions
+from .outputs import check_lungs, command, is_taken, moved_aside, write_predictions
 
 # torch and all that stands on it (train, results) is imported inside the commands that need it:
 # it takes seconds, and `covid_etl --help` should not.
@@ -170,7 +170,8 @@ def covid_predict(
     "Segment a scan with a trained model. Not for diagnosis."
     from covid_nbdev.core import atomic_folder
     from covid_nbdev.results import Predictor
-    predictor, scan = Predictor(run, tta=tta, min_px=min_px), open_scan(input, series)
+    from covid_nbdev.scans import read_scan
+    predictor, scan = Predictor(run, tta=tta, min_px=min_px), read_scan(input, series)
     for line in scan.notes: print(f"note: {line}")
     for name, why in list(scan.skipped.items())[:20]: print(f"left out: {name}: {why}")
     if len(scan.skipped) > 20: print(f"left out: {len(scan.skipped) - 20} more files")
