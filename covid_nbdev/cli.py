@@ -16,7 +16,7 @@ from pathlib import Path
 
 # %% ../nbs/23_cli.ipynb #263546f4
 from .core import BadInput
-from .outputs import _check_lungs, _dashes_too, _move_aside, _open_scan, _taken, _write_predictions, _write_summary, command
+from .outputs import check_lungs, command, is_taken, moved_aside, write_predictions
 
 # torch and all that stands on it (train, results) is imported inside the commands that need it:
 # it takes seconds, and `covid_etl --help` should not.
@@ -40,23 +40,10 @@ def _print_report(store) -> None:
     "What the ETL counted, per source."
     if "radiopedia" not in store.report: print("no Radiopaedia files: MedSeg alone is used")
     for source, r in store.report.items():
-        print(f"{source}: {r['slices']} slices", end="\n" if source.startswith("test") else ", ")
-        if not source.startswith("test"):
-            print(f"{r['unlabeled_px']} pixels unlabeled, {r['several_labels_px']} with several labels")
+        counted = f", {r['unlabeled_px']} pixels unlabeled, {r['several_labels_px']} with several labels"
+        print(f"{source}: {r['slices']} slices" + ("" if source.startswith("test") else counted))
 
 # %% ../nbs/23_cli.ipynb #4d5b66a1
-def _fetched(src: str, store: str) -> Path:
-    "The folder with Kaggle's files: `src` or one in it, downloaded if it has none."
-    from covid_nbdev.competition import find_competition_data
-    if _taken(Path(store)): raise BadInput(f"{store}, which is not empty", "a new folder for the store")
-    found = find_competition_data(src)
-    if found: print(f"Kaggle's files are in {found} already: nothing to download")
-    else:
-        from covid_nbdev.client import download_competition
-        found = download_competition(src)
-        print(f"Kaggle's files are in {found}")
-    return found
-
 @command("covid_etl /kaggle/input/covid-segmentation runs/store", "Nothing was written.")
 def covid_etl(
     src: str,     # folder with Kaggle's files
@@ -64,54 +51,40 @@ def covid_etl(
     download: bool = False,   # fetch the files into SRC first, with Kaggle's client, unless they are there
 ):
     "Check Kaggle's files and fold them into a compact store."
+    from covid_nbdev.client import download_competition
+    from covid_nbdev.competition import find_competition_data
     from covid_nbdev.etl import build_store
-    built = build_store(_fetched(src, store) if download else src, store)
+    if download:
+        if is_taken(Path(store)): raise BadInput(f"{store}, which is not empty", "a new folder for the store")
+        there = find_competition_data(src)
+        src = there or download_competition(src)
+        print(f"Kaggle's files are in {src}" + (" already: nothing to download" if there else ""))
+    built = build_store(src, store)
     _print_report(built)
     print(f"{built} in {store}")
 
 # %% ../nbs/23_cli.ipynb #5caf5cd1
-def _alone_first(first: bool, device, work) -> None:
-    "Let the first of a launcher's processes work while the others wait for it."
-    from accelerate import PartialState
-    if first: work()
-    if "WORLD_SIZE" in os.environ: PartialState(cpu=device.type == "cpu").wait_for_everyone()
-
-def _print_results(run: Path, store, history, config, device) -> None:
-    "Measure a finished training, and show it."
-    from covid_nbdev.report import write_results
-    from covid_nbdev.results import results_table
-    from covid_nbdev.devices import memory_advice
-    if len(history) < config.epochs: print(f"stopped early: {config.patience} epochs without a better validation loss")
-    with memory_advice(config): metrics = write_results(run, store, device=device)
-    print(results_table(metrics).to_string(na_rep="–"))
-    print(f"results in {run}: metrics.json, curves.png, overlays.png, model_card.md. Not for diagnosis.")
-
-# %% ../nbs/23_cli.ipynb #6c6b362b
 def _check_run_folder(run: Path, resume: bool, force: bool) -> None:
     "Ask for --resume or --force before anything else: it costs no time yet."
     if resume and force: raise BadInput("--resume and --force", "one of them")
     if run.exists() and not run.is_dir():
         raise BadInput(f"{run}, which is a file", "a folder for the run", "choose another name")
-    if _taken(run) and not (resume or force):
-        raise BadInput(f"an earlier run in {run}", "a new folder", "go on with it by --resume, or move it aside by --force")
+    if is_taken(run) and not (resume or force):
+        raise BadInput(f"an earlier run in {run}", "a new folder",
+                       "go on with it by --resume, or move it aside by --force")
 
 def _start_run(data: Path, run: Path, config, force: bool) -> None:
-    "A new run's folder, with a store in it unless `data` is one. An earlier run is moved aside, and back if this fails."
-    from covid_nbdev.etl import Store, build_store, check_trainable, is_store
+    "A new run's folder, with a store in it unless `data` is one."
     from covid_nbdev.core import atomic_folder
+    from covid_nbdev.etl import build_store, check_trainable, is_store, Store
     from covid_nbdev.run import save_config
-    aside = _move_aside(run) if force and _taken(run) else None
-    try:
-        with atomic_folder(run) as tmp:
-            store = Store(data) if is_store(data) else build_store(data, tmp/"store")
-            check_trainable(store)
-            save_config(tmp, config)
-    except BaseException:
-        if aside: aside.rename(run)
-        raise
-    if aside: print(f"the earlier run is now {os.path.relpath(aside)}")
+    with moved_aside(run, force), atomic_folder(run) as tmp:
+        store = Store(data) if is_store(data) else build_store(data, tmp/"store")
+        check_trainable(store)
+        save_config(tmp, config)
     if not is_store(data): _print_report(store)
 
+# %% ../nbs/23_cli.ipynb #6c6b362b
 def _resumed(run: Path, given: dict):
     "The settings of a run that goes on. Those given now must agree with them."
     from covid_nbdev.run import load_config
@@ -122,6 +95,17 @@ def _resumed(run: Path, given: dict):
                            "leave it out, or start another run")
     return config.check(start=False)
 
+def _print_results(run: Path, store, history, config, device) -> None:
+    "Measure a finished training, and show it."
+    from covid_nbdev.report import write_results
+    from covid_nbdev.results import results_table
+    from covid_nbdev.run import memory_advice
+    if len(history) < config.epochs: print(f"stopped early: {config.patience} epochs without a better validation loss")
+    with memory_advice(config): metrics = write_results(run, store, device=device)
+    print(results_table(metrics).to_string(na_rep="–"))
+    print(f"results in {run}: metrics.json, curves.png, overlays.png, model_card.md. Not for diagnosis.")
+
+# %% ../nbs/23_cli.ipynb #af511949
 @command("covid_train runs/store runs/first --epochs 30 --size 256", "Nothing was changed: run it again.")
 def covid_train(
     data: str,                 # a store, or a folder with Kaggle's files
@@ -147,19 +131,23 @@ def covid_train(
     force: bool = False,       # move an earlier run aside and start anew
 ):
     "Train an EfficientNet / U-Net++, keep the best model, measure it. Not for diagnosis. Defaults in parentheses."
-    here = "data", "run", "device", "gpus", "resume", "force"
-    given = {k: v for k, v in locals().items() if k not in ("here", *here) and v is not None}
-    if given.get("weights") == "none": given["weights"] = None
+    settings = dict(epochs=epochs, batch_size=batch_size, size=size, lr=lr, encoder=encoder, weights=weights,
+                    upsample=upsample, patience=patience, seed=seed, workers=workers, rotate=rotate, loss=loss,
+                    class_weights=class_weights, precision=precision, accumulate=accumulate)
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if weights == "none": settings["weights"] = None
     data, run = Path(data), Path(run)
     first = int(os.environ.get("RANK", 0)) == 0      # accelerate launch starts this command once for each GPU
     if first: _check_run_folder(run, resume, force)
-    from covid_nbdev.etl import Store
+    from accelerate import PartialState
     from covid_nbdev.devices import check_gpu
-    from covid_nbdev.run import train_run, train_parallel
+    from covid_nbdev.etl import Store
+    from covid_nbdev.run import train_parallel, train_run
     from covid_nbdev.train import TrainConfig
     device = check_gpu(device, print if first else lambda line: None)
-    config = _resumed(run, given) if resume else TrainConfig(**given).check()
-    if not resume: _alone_first(first, device, lambda: _start_run(data, run, config, force))
+    config = _resumed(run, settings) if resume else TrainConfig(**settings).check()
+    if first and not resume: _start_run(data, run, config, force)
+    if "WORLD_SIZE" in os.environ: PartialState(cpu=device.type == "cpu").wait_for_everyone()
     store = Store(run/"store" if (run/"store").is_dir() else data)
     train = train_run if gpus == 1 else partial(train_parallel, processes=gpus or None)
     try:
@@ -182,15 +170,13 @@ def covid_predict(
     "Segment a scan with a trained model. Not for diagnosis."
     from covid_nbdev.core import atomic_folder
     from covid_nbdev.results import Predictor
-    predictor, scan = Predictor(run, tta=tta, min_px=min_px), _open_scan(input, series)
+    from covid_nbdev.scans import read_scan
+    predictor, scan = Predictor(run, tta=tta, min_px=min_px), read_scan(input, series)
     for line in scan.notes: print(f"note: {line}")
     for name, why in list(scan.skipped.items())[:20]: print(f"left out: {name}: {why}")
     if len(scan.skipped) > 20: print(f"left out: {len(scan.skipped) - 20} more files")
-    _check_lungs(scan, Path(input).name)
-    with atomic_folder(out) as tmp:
-        table = _write_predictions(scan, predictor, tmp)
-        _write_summary(tmp, scan, table, predictor.about)
-    whole = table.iloc[-1]
+    check_lungs(scan, Path(input).name)
+    with atomic_folder(out) as tmp: whole = write_predictions(scan, predictor, tmp).iloc[-1]
     print(f"{len(scan)} slices in {out}: {whole['ground_glass_percent']:.1f} % of the lung ground glass, "
           f"{whole['consolidation_percent']:.1f} % consolidation. Not for diagnosis.")
 
@@ -198,13 +184,13 @@ def covid_predict(
 def _test_slices(data: str) -> list:
     "The test slices of a store or of Kaggle's files, in HU."
     from covid_nbdev.competition import open_competition
-    from covid_nbdev.etl import Store, is_store, split
+    from covid_nbdev.etl import is_store, split, Store
     if is_store(data):
         store = Store(data)
         slices = [store.images[r] for r in split(store).test]
     else: slices = next((p.images for p in open_competition(data) if p.source == "test_medseg"), [])
-    if not len(slices): raise BadInput(f"no test slices in {data}", "test_images_medseg.npy", "take all of Kaggle's files")
-    return slices
+    if len(slices): return slices
+    raise BadInput(f"no test slices in {data}", "test_images_medseg.npy", "take all of Kaggle's files")
 
 # %% ../nbs/23_cli.ipynb #201737a5
 @command("covid_submission runs/first /kaggle/input/covid-segmentation submission.csv", "Nothing was written.")
@@ -229,7 +215,6 @@ def covid_submission(
     if submit: print(submit_file(out, message or f"covid_nbdev {Path(run).resolve().name}"))
 
 # %% ../nbs/23_cli.ipynb #6e995d68
-@_dashes_too
 @command("covid_deid scans runs/scans_without_names --shift_dates", "Nothing was written.")
 def covid_deid(
     src: str,                      # a DICOM file, or a folder with DICOM files; never changed
@@ -243,29 +228,7 @@ def covid_deid(
     print(deidentify(src, dest, shift_dates=shift_dates, key=key, keep_secondary=keep_secondary))
     if key: print(f"the way back is in {key}: whoever has it can name the patients")
 
-# %% ../nbs/23_cli.ipynb #00ff6e22
-def _upload_lines(folder: Path, about: dict) -> list[str]:
-    "What is still to be done by hand, in order."
-    from covid_nbdev.kaggle import OWNER
-    lines = []
-    if OWNER in about["id"]:
-        lines.append(f"no Kaggle user name is known: --push puts in your account's in place of {OWNER}, or give --user")
-    return lines + [f"upload and run it: covid_kernel {shlex.quote(str(folder))} --push"]
-
-def _new_kernel(dest: Path, force: bool, given: dict) -> dict:
-    "Build the folder; the metadata in it. An earlier one is moved aside, and back if this fails."
-    from covid_nbdev.kaggle import build_kernel, read_kernel
-    aside = _move_aside(dest) if force and _taken(dest) else None
-    try: build_kernel(dest, **given)
-    except BaseException:
-        if aside: aside.rename(dest)
-        raise
-    if aside: print(f"the earlier folder is now {os.path.relpath(aside)}")
-    about = read_kernel(dest)
-    for f in sorted(p for p in dest.rglob("*") if p.is_file()): print(f"{f.stat().st_size/1000:9.1f} KB  {f.relative_to(dest)}")
-    return about
-
-# %% ../nbs/23_cli.ipynb #d38d9c4c
+# %% ../nbs/23_cli.ipynb #3c343570
 @command("covid_kernel runs/kernel --lite --epochs 30", "Nothing was uploaded.")
 def covid_kernel(
     dest: str,                           # new folder; one that is there already is only pushed
@@ -283,29 +246,37 @@ def covid_kernel(
     force: bool = False,                 # move an earlier folder aside
 ):
     "Write a Kaggle kernel that trains and submits with the internet off. Defaults in parentheses."
-    given = {k: v for k, v in locals().items() if k not in ("dest", "push", "force") and v is not None and v is not False}
+    settings = dict(user=user, weights=weights, lite=lite, go_on=go_on, encoder=encoder, epochs=epochs, size=size,
+                    batch_size=batch_size, hours=hours)
+    settings = {name: value for name, value in settings.items() if value is not None and value is not False}
     dest = Path(dest)
-    there = _taken(dest) and (dest/"kernel-metadata.json").is_file() and not force
-    if there and not (push and given == {"accelerator": "NvidiaTeslaT4"}):
+    there = is_taken(dest) and (dest/"kernel-metadata.json").is_file() and not force
+    if there and (not push or settings or accelerator != "NvidiaTeslaT4"):
         raise BadInput(f"a kernel's folder {dest} already", "a new folder",
                        "push it as it is by --push alone, or build it anew by --force")
-    from covid_nbdev.kaggle import read_kernel
-    about = read_kernel(dest) if there else _new_kernel(dest, force, given)
+    from covid_nbdev.kaggle import build_kernel, OWNER, read_kernel
+    if not there:
+        with moved_aside(dest, force, "folder"): build_kernel(dest, accelerator=accelerator, **settings)
+        for f in sorted(p for p in dest.rglob("*") if p.is_file()):
+            print(f"{f.stat().st_size/1000:9.1f} KB  {f.relative_to(dest)}")
+    about = read_kernel(dest)
     if push:
         from covid_nbdev.client import push_kernel
-        print(push_kernel(dest))
-    else: print("\n".join(_upload_lines(dest, about)))
+        return print(push_kernel(dest))
+    if OWNER in about["id"]:
+        print(f"no Kaggle user name is known: --push puts in your account's in place of {OWNER}, or give --user")
+    print(f"upload and run it: covid_kernel {shlex.quote(str(dest))} --push")
 
 # %% ../nbs/23_cli.ipynb #d34322ec
 DEMO = dict(phantom=dict(n_radiopaedia=16, n_medseg=152, n_test=4, size=256, seed=0),
             train=dict(epochs=12, batch_size=8, size=128, lr=3e-3, patience=12, rotate=10, seed=0, loss="ce+dice"))
-
 DEMO_MARK = "made_by_covid_demo.txt"
 
 def _remove_demo(folder: Path) -> None:
     "Delete a demo's folder; nothing else is ever deleted."
     if (folder/DEMO_MARK).is_file(): shutil.rmtree(folder)
 
+# %% ../nbs/23_cli.ipynb #23c30907
 @command("covid_demo", "Nothing was changed; run it again.")
 def covid_demo(
     run: str = "runs/demo",    # folder of the demo; an earlier demo there is replaced once the new one is complete
@@ -336,7 +307,7 @@ def covid_demo(
         metrics = write_results(tmp, store)
         (tmp/DEMO_MARK).write_text("covid_demo may replace this folder.\n")
     _remove_demo(old)
-    if _taken(run): run.rename(old)
+    if is_taken(run): run.rename(old)
     elif run.exists(): run.rmdir()
     fresh.rename(run)
     _remove_demo(old)
@@ -345,4 +316,5 @@ def covid_demo(
     print(f"lesion mIoU {metrics['lesion_miou']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
           f"thresholds {metrics['baseline']['threshold']['lesion_miou']:.3f}; {metrics['n_valid']} computed slices")
     for name in ("overlays.png", "curves.png", "model_card.md", "submission.csv"): print(os.path.relpath(run/name))
-    print(f"{time.perf_counter() - start:.0f} s. Computed patients: no evidence of clinical performance. Not for diagnosis.")
+    print(f"{time.perf_counter() - start:.0f} s. Computed patients: no evidence of clinical performance. "
+          "Not for diagnosis.")

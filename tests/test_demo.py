@@ -1,9 +1,11 @@
-"""The demo, whole: it must really learn."""
-import json
+"""The demo, whole: it must really learn. (Minutes: the settings are the ones that users get. The other tests train nothing.)"""
+import json, shutil
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
+import covid_nbdev.cli as c
 from conftest import note
 
 
@@ -25,13 +27,18 @@ def test_demo(tmp_path, cli, monkeypatch):
     assert [p.name for p in Path("runs").iterdir()] == ["demo"]
 
 
-def test_a_demo_that_fails_keeps_the_last_one(tmp_path, cli, monkeypatch):
-    import covid_nbdev.cli as c
+@pytest.fixture
+def quick(monkeypatch, tiny_run):
+    "A demo of a few slices, whose training is the copy of one that was done."
+    import covid_nbdev.run
+    monkeypatch.setitem(c.DEMO, "phantom", dict(n_radiopaedia=0, n_medseg=8, n_test=1, size=64, seed=0))
+    monkeypatch.setattr(covid_nbdev.run, "train_run", lambda store, run, config: shutil.copytree(tiny_run, run, dirs_exist_ok=True))
+
+
+def test_a_demo_that_fails_keeps_the_last_one(quick, tmp_path, cli, monkeypatch):
+    import covid_nbdev.report
     old = tmp_path/"demo"; old.mkdir()
     (old/c.DEMO_MARK).write_text("x"); (old/"metrics.json").write_text("the last result")
-    monkeypatch.setitem(c.DEMO, "phantom", dict(n_radiopaedia=0, n_medseg=8, n_test=1, size=64, seed=0))
-    monkeypatch.setitem(c.DEMO, "train", dict(epochs=1, size=64, encoder="efficientnet-b0"))
-    import covid_nbdev.report
     def stopped(*a, **k): raise KeyboardInterrupt
     with monkeypatch.context() as m:
         m.setattr(covid_nbdev.report, "write_results", stopped)
@@ -41,10 +48,7 @@ def test_a_demo_that_fails_keeps_the_last_one(tmp_path, cli, monkeypatch):
     assert (old/"metrics.json").read_text().startswith("{") and [p.name for p in tmp_path.iterdir()] == ["demo"]
 
 
-def test_hidden_folders_of_others_are_kept(tmp_path, cli, monkeypatch):
-    import covid_nbdev.cli as c
-    monkeypatch.setitem(c.DEMO, "phantom", dict(n_radiopaedia=0, n_medseg=8, n_test=1, size=64, seed=0))
-    monkeypatch.setitem(c.DEMO, "train", dict(epochs=1, size=64, encoder="efficientnet-b0"))
+def test_hidden_folders_of_others_are_kept(quick, tmp_path, cli):
     (tmp_path/".demo.old").mkdir(); (tmp_path/".demo.old"/"thesis.txt").write_text("years of work")
     (tmp_path/"demo").mkdir()
     assert cli("covid_demo", "--run", tmp_path/"demo")[0] == 0

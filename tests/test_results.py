@@ -1,5 +1,5 @@
 """Cleaning of small islands: its properties on random masks, and as an option of the predictor. metrics.json is explained."""
-import re
+import json, re
 
 import numpy as np
 import pytest
@@ -9,9 +9,7 @@ from scipy import ndimage
 import lessons
 from conftest import ROOT
 from covid_nbdev.core import BadInput
-from covid_nbdev.results import Predictor, remove_small, scores, telling_slices
-from covid_nbdev.run import train_run
-from covid_nbdev.train import TrainConfig
+from covid_nbdev.results import Predictor, remove_small, telling_slices
 
 TOUCHING = np.ones((3, 3))
 
@@ -74,17 +72,9 @@ def test_wrong_sizes_are_refused(wrong):
     with pytest.raises(BadInput, match="slice by slice"): remove_small(np.zeros((2, 4, 4), np.uint8), 4)
 
 
-@pytest.fixture(scope="module")
-def run(store, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results")/"run"
-    config = TrainConfig(epochs=1, size=64, batch_size=4, lr=3e-3, encoder="efficientnet-b0")
-    train_run(store, folder, config, progress=False, on_epoch=None)
-    return folder
-
-
-def test_predictor_cleans_if_asked(run, store):
+def test_predictor_cleans_if_asked(tiny_run, store):
     "Off by default; on, it is remove_small of the same labels."
-    plain, cleaned = Predictor(run), Predictor(run, min_px=30)
+    plain, cleaned = Predictor(tiny_run), Predictor(tiny_run, min_px=30)
     labels = [plain(hu) for hu in store.images]
     expected = [remove_small(p, 30) for p in labels]
     assert any((a != b).any() for a, b in zip(labels, expected)), "nothing to clean: the test would show nothing"
@@ -106,9 +96,11 @@ def test_slices_are_ranked_by_lesion_iou():
     assert telling_slices(as_other_lesion[:1], true[:1]) == [0]
 
 
-def test_every_number_of_metrics_json_is_explained():
-    "Each key of `scores` and of the head that `evaluate` adds is named in the lesson's list."
-    text = "\n".join(c.source for c in lessons.read(ROOT/"nbs"/"16_results.ipynb").cells if c.cell_type == "markdown")
-    listed = set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^- `.+$", text.partition("## All the numbers")[2], re.M))))
-    keys = {"n_train", "n_valid", "epoch", "train_size", "mask_size", "baseline", *scores(np.ones((2, 4, 4), int))}
-    assert keys <= listed, keys - listed
+def test_every_number_of_metrics_json_is_explained(tiny_run):
+    "Each key is named in the lesson's list; the intervals, which the report adds, in the workshop's text."
+    prose = {name: "\n".join(c.source for c in lessons.read(ROOT/"nbs"/f"{name}.ipynb").cells if c.cell_type == "markdown")
+             for name in ("16_results", "18a_report")}
+    listed = set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^- `.+$", prose["16_results"].partition("## All the numbers")[2], re.M))))
+    keys = set(json.loads((tiny_run/"metrics.json").read_text()))
+    assert {"n_train", "miou", "baseline", "ci95"} <= keys
+    assert keys - listed == {"ci95"} and "`ci95`" in prose["18a_report"]
