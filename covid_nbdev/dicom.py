@@ -7,7 +7,7 @@ __all__ = ['MOST_SIDE', 'MOST_SLICE_PX', 'MOST_PX', 'PADDING_BELOW_HU', 'UNMEASU
            'RUN_LENGTH', 'PLAIN', 'BY_GDCM', 'MEMORY_BYTES', 'START_S', 'DECODE_S', 'check_size', 'mark_padding',
            'Stack', 'read_stack']
 
-# %% ../nbs/19a_dicom.ipynb #7f9f85ab
+# %% ../nbs/19a_dicom.ipynb #54c56475
 import io
 import os
 import struct
@@ -29,10 +29,10 @@ import numpy as np
 import pydicom
 from pydicom.pixels import apply_modality_lut, pixel_array
 
-# %% ../nbs/19a_dicom.ipynb #4c0a4e62
+# %% ../nbs/19a_dicom.ipynb #2718831e
 from .core import BadInput, check_zip, MOST_FILE_BYTES, MOST_FILES, one_line, progress_bar, to_int16
 
-# %% ../nbs/19a_dicom.ipynb #36038337
+# %% ../nbs/19a_dicom.ipynb #1731f557
 MOST_SIDE, MOST_SLICE_PX, MOST_PX = 4096, 1 << 23, 1 << 30     # of an axis, a slice and a scan (2 GB as int16)
 
 def check_size(
@@ -46,7 +46,7 @@ def check_size(
                        f"a CT: axes of 1 to {MOST_SIDE}, slices of {MOST_SLICE_PX:,} pixels, {MOST_PX:,} voxels at most",
                        "cut out the chest first")
 
-# %% ../nbs/19a_dicom.ipynb #ad5ba89f
+# %% ../nbs/19a_dicom.ipynb #63eebc7e
 PADDING_BELOW_HU = -1500    # no tissue, and no noise of air, reaches so far down: scanners fill corners with it
 UNMEASURED = -32768         # marks padding, until a Scan counts it and sets it to air
 
@@ -58,7 +58,7 @@ def mark_padding(
     "Whole HU; padding, and what lies below all that can be measured, becomes `UNMEASURED`."
     return to_int16(np.where(padding | (hu < PADDING_BELOW_HU), np.int32(UNMEASURED), hu), what)
 
-# %% ../nbs/19a_dicom.ipynb #5d2d42db
+# %% ../nbs/19a_dicom.ipynb #c518f7f8
 HEADER = """Modality SOPClassUID SeriesInstanceUID SeriesNumber AcquisitionNumber InstanceNumber ImageType
 NumberOfFrames Rows Columns SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored HighBit
 PixelRepresentation ImageOrientationPatient ImagePositionPatient PixelSpacing SliceThickness SpacingBetweenSlices
@@ -69,7 +69,7 @@ DEFLATED, RUN_LENGTH = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5"
 PLAIN = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", DEFLATED}
 BY_GDCM = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91)}            # JPEG, JPEG-LS, JPEG 2000
 
-# %% ../nbs/19a_dicom.ipynb #ff62f3b3
+# %% ../nbs/19a_dicom.ipynb #0531637d
 class _Unfit(Exception):
     "Why one file is left out."
 
@@ -97,7 +97,7 @@ def _check_picture(ds) -> None:
     if syntax not in PLAIN | BY_GDCM | {RUN_LENGTH}:
         raise _Unfit(f"compressed in a way that can't be undone here ({one_line(getattr(syntax, 'name', 'unknown'), 60)})")
 
-# %% ../nbs/19a_dicom.ipynb #bebfd757
+# %% ../nbs/19a_dicom.ipynb #4d64c613
 def _leads_to(ds) -> np.ndarray:
     "Where slices, rows and columns lead. A stack is counted towards the head (or the left, or the back)."
     orientation = _numbers(ds, "ImageOrientationPatient", 6)
@@ -108,7 +108,7 @@ def _leads_to(ds) -> np.ndarray:
     normal = np.cross(to_column, to_row)
     return np.stack([normal*np.sign(normal[np.abs(normal).argmax()]), to_row, to_column])
 
-# %% ../nbs/19a_dicom.ipynb #faff3664
+# %% ../nbs/19a_dicom.ipynb #41275f0f
 def _as_slice(name: str, opener, ds) -> types.SimpleNamespace:
     "What the first pass keeps of one file: all that choosing and stacking need."
     _check_picture(ds)
@@ -136,7 +136,7 @@ def _dataset(f, tags):
     f.seek(0)
     return pydicom.dcmread(f, specific_tags=tags, stop_before_pixels="PixelData" not in tags)
 
-# %% ../nbs/19a_dicom.ipynb #3a8159a6
+# %% ../nbs/19a_dicom.ipynb #6bb63ae5
 def _open(source, archive=None):
     "A binary file, from a path or an archive's entry, unless it is too large for a slice."
     size = source.stat().st_size if archive is None else source.file_size
@@ -161,7 +161,7 @@ def _files(path: Path):
         raise BadInput(f"{path.name}, which is damaged ({one_line(e)})", "a .zip archive", "copy it again") from None
     with archive: yield [(info.filename, partial(_open, info, archive)) for info in check_zip(archive)]
 
-# %% ../nbs/19a_dicom.ipynb #07dbd914
+# %% ../nbs/19a_dicom.ipynb #36522888
 @contextmanager
 def _leaving_out(name: str, skipped: dict):
     "A file that can't be used is noted in `skipped`."
@@ -183,7 +183,7 @@ def _reasons(skipped: dict, what: str) -> BadInput:
     return BadInput(f"no CT slice in {what}" + (why and f": {why}"), "axial CT slices in DICOM",
                     "look at the files, or export the series again")
 
-# %% ../nbs/19a_dicom.ipynb #7ab3eefb
+# %% ../nbs/19a_dicom.ipynb #d68aaa4d
 def _choose(slices: list, series, what: str, notes: list) -> list:
     "The slices of one series: the largest axial one, or the one asked for by its number in the list."
     stacks = {}
@@ -208,7 +208,7 @@ def _in_order(chosen: list, skipped: dict, notes: list) -> list:
     if twice := len(chosen) - len(kept): notes.append(f"duplicates: {twice} at a place that another slice holds")
     return kept
 
-# %% ../nbs/19a_dicom.ipynb #a7f96ca4
+# %% ../nbs/19a_dicom.ipynb #620296e3
 def _spacing_mm(slices: list, notes: list) -> tuple | None:
     "Distance of slices, rows, columns; notes on gaps and on what lies between thin slices."
     steps, thickness = np.diff([s.at_mm for s in slices]), slices[0].thickness_mm
@@ -222,7 +222,7 @@ def _spacing_mm(slices: list, notes: list) -> tuple | None:
     if step and slices[0].spacing_mm: return step, *slices[0].spacing_mm
     notes.append("no pixel spacing or slice distance in the header: no ml")
 
-# %% ../nbs/19a_dicom.ipynb #62668573
+# %% ../nbs/19a_dicom.ipynb #e5febc29
 MEMORY_BYTES, START_S, DECODE_S = 1 << 30, 60, 5     # of the second process: memory, time to start, for one picture
 
 def _prepare_decoder() -> None:
@@ -266,7 +266,7 @@ class _Decoder:
             self.stop()
             raise _Unfit("damaged (its compressed picture ends the decoder)") from None
 
-# %% ../nbs/19a_dicom.ipynb #4e4c333a
+# %% ../nbs/19a_dicom.ipynb #ca1adcb1
 def _padding(ds, stored) -> np.ndarray | bool:
     "Which pixels are padding, as the header says."
     ends = []
@@ -289,7 +289,7 @@ def _slice_hu(s, decode: _Decoder) -> np.ndarray:
     try: return mark_padding(apply_modality_lut(stored, ds), _padding(ds, stored))
     except BadInput as e: raise _Unfit(e.parts[0]) from None
 
-# %% ../nbs/19a_dicom.ipynb #d88d2f05
+# %% ../nbs/19a_dicom.ipynb #2b62c3e8
 @dataclass
 class Stack:
     "One DICOM series, stacked as its files hold it."

@@ -96,8 +96,7 @@ def write_dicom_series(
     hu, folder = np.asarray(hu), Path(folder)
     stored, affine = turn(hu, AXIAL, "S" + axes), _affine(spacing_mm, "S" + axes, hu.shape)
     affine[:2] *= -1                  # DICOM's x grows to the left, its y to the back
-    mm = nib.affines.voxel_sizes(affine).round(4)
-    _, row, column = (affine[:3, :3]/mm).T.round(6) + 0.
+    mm, (_, row, column) = nib.affines.voxel_sizes(affine).round(4), np.sign(affine[:3, :3]).T + 0.
     known = hashlib.sha256(hu.tobytes() + repr((folder.name, axes, mm, header)).encode()).hexdigest()
     root, n = f"2.25.{int(known[:20], 16)}", len(stored)      # 2.25: UIDs that need no registration
     same = dict(StudyInstanceUID=f"{root}.1", SeriesInstanceUID=f"{root}.2", FrameOfReferenceUID=f"{root}.3",
@@ -158,7 +157,7 @@ def _in_square(axial) -> tuple:
     hu[:, *inside] = axial
     return hu, inside
 
-# %% ../nbs/19_scans.ipynb #e7d4909b
+# %% ../nbs/19_scans.ipynb #1a036cba
 def _air_for_padding(hu, what: str, notes: list) -> None:
     "Set to air what was never measured; the rest must be in the range of HU."
     unmeasured = hu == UNMEASURED
