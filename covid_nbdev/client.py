@@ -32,14 +32,14 @@ def _calling_kaggle(what: str):
     try:
         with redirect_stdout(io.StringIO()): yield
     except KeyboardInterrupt: raise KeyboardInterrupt("Run the same command again to go on") from None
-    except SystemExit: raise BadInput("no credentials that Kaggle knows", "a token", _TOKEN) from None
-    except requests.RequestException as e: raise _network_error(e, what) from None
+    except (SystemExit, NameError): raise BadInput("no credentials that Kaggle knows", "a token", _TOKEN) from None
+    except (requests.RequestException, requests.compat.JSONDecodeError) as e: raise _network_error(e, what) from None
     except ValueError as e:
         raise BadInput(f"{what}, of which Kaggle says: {one_line(e)}", "what it takes", "mend it") from None
     finally: sys.stdin = stdin
 
-def _network_error(error: requests.RequestException, what: str) -> BadInput:
-    if (answer := error.response) is None:
+def _network_error(error: Exception, what: str) -> BadInput:
+    if (answer := getattr(error, "response", None)) is None:
         why = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
         return BadInput(f"no answer for {what} ({why[1] if why else type(error).__name__})", "one of Kaggle",
                         "check your connection (a login page in between?), then run the same command again")
