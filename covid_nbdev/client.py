@@ -22,7 +22,7 @@ from .kaggle import COMPETITION, OWNER, read_metadata
 # %% ../nbs/22a_client.ipynb #4592039d
 _WEB = "https://www.kaggle.com"
 _RULES = f"accept the rules at {_WEB}/competitions/{COMPETITION}/rules"
-_TOKEN = (f"make one at {_WEB}/settings/api (Generate New Token), and save it as ~/.kaggle/access_token "
+_TOKEN = (f"make a token at {_WEB}/settings/api (Generate New Token), and save it as ~/.kaggle/access_token "
           "(an older kaggle.json beside it works as well), or run: kaggle auth login")
 
 @contextmanager
@@ -45,7 +45,7 @@ def _network_error(error: Exception, what: str) -> BadInput:
                         "check your connection (a login page in between?), then run the same command again")
     status, wait = answer.status_code, answer.headers.get("Retry-After", "some hundred")
     do = {401: _TOKEN, 403: f"see that it is yours, {_RULES}, verify your phone number at {_WEB}/settings",
-          429: f"wait {wait} seconds"}.get(status, "run it later" if status >= 500 else "check the name and the account")
+          429: f"wait {wait} seconds"}.get(status, "check the name and the account, or run it later")
     message = "" if "for url" in str(error) else f": {one_line(error)}"
     return BadInput(f"Kaggle's answer {status} {answer.reason} for {what}{message}", "success", do)
 
