@@ -38,6 +38,7 @@ def _calling_kaggle(what: str):
         raise BadInput(f"{what}, of which Kaggle says: {one_line(e)}", "what it takes", "mend it") from None
     finally: sys.stdin = stdin
 
+# %% ../nbs/22a_client.ipynb #9a8afa9d
 def _network_error(error: Exception, what: str) -> BadInput:
     if (answer := getattr(error, "response", None)) is None:
         why = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
@@ -137,9 +138,8 @@ def push_kernel(
     say=print,    # gets a line on what is done
 ) -> str:         # the kernel's address
     "Push a kernel: Kaggle runs it. Data sets in its folder that it names as sources go first."
-    folder = Path(folder)
-    api, about = _sign_in(folder, "kernel-metadata.json")
-    for meta in sorted(folder.glob("*/dataset-metadata.json")):
+    api, about = _sign_in(Path(folder), "kernel-metadata.json")
+    for meta in sorted(Path(folder).glob("*/dataset-metadata.json")):
         if read_metadata(meta, "id")["id"] in about.get("dataset_sources", []): push_dataset(meta.parent, say)
     with _calling_kaggle(f"the kernel {about['id']}"):
         answer = api.kernels_push(str(folder))

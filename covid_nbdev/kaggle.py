@@ -131,19 +131,6 @@ def _kernel_template() -> dict: return json.loads((resources.files("covid_nbdev"
 
 def _tagged(nb: dict, tag: str) -> dict: return next(c for c in nb["cells"] if tag in c["metadata"].get("tags", []))
 
-# %% ../nbs/22_kaggle.ipynb #d3a39d62
-def _set_parameters(cell: dict, values: dict) -> None:
-    "Put values into the cell's lines `NAME = value  # comment`; the comments stay in their column."
-    lines = "".join(cell["source"]).split("\n")
-    number = {line.split(" = ")[0].lower(): i for i, line in enumerate(lines) if re.match("[A-Z_]+ = (?!time)", line)}
-    for name, value in values.items():
-        if name not in number: raise BadInput(f"the setting {name!r}", f"one of {', '.join(number)}")
-        before, mark, comment = lines[number[name]].partition("  #")
-        new = f"{name.upper()} = {value!r}"
-        lines[number[name]] = f"{new:{len(before)}}{mark}{comment}" if mark else new
-    cell["source"] = "\n".join(lines)
-
-# %% ../nbs/22_kaggle.ipynb #fe85e617
 COMPETITION = "covid-segmentation"
 OWNER = "INSERT_USERNAME_HERE"   # in the metadata of a kernel built offline: `push_kernel` puts the account's name here
 TITLE = "COVID lesions in chest CT"
@@ -162,15 +149,19 @@ def _slug(title: str) -> str:
     "A title as Kaggle puts it into an address: `COVID: lesions` becomes `covid-lesions`."
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
-def _kernel_metadata(owner: str, title: str, shape: str, dataset: str | None, go_on: bool) -> dict:
-    "What kernel-metadata.json holds."
-    name = f"{owner}/{_slug(title)}"
-    return {"id": name, "title": title, "code_file": f"{_slug(title)}.ipynb",
-            "language": "python", "kernel_type": "notebook", "is_private": True,
-            "enable_gpu": True, "enable_tpu": False, "enable_internet": False, "machine_shape": shape,
-            "competition_sources": [COMPETITION], "dataset_sources": [dataset] if dataset else [],
-            "kernel_sources": [name] if go_on else [], "model_sources": []}
+# %% ../nbs/22_kaggle.ipynb #d3a39d62
+def _set_parameters(cell: dict, values: dict) -> None:
+    "Put values into the cell's lines `NAME = value  # comment`; the comments stay in their column."
+    lines = "".join(cell["source"]).split("\n")
+    number = {line.split(" = ")[0].lower(): i for i, line in enumerate(lines) if re.match("[A-Z_]+ = (?!time)", line)}
+    for name, value in values.items():
+        if name not in number: raise BadInput(f"the setting {name!r}", f"one of {', '.join(number)}")
+        before, mark, comment = lines[number[name]].partition("  #")
+        new = f"{name.upper()} = {value!r}"
+        lines[number[name]] = f"{new:{len(before)}}{mark}{comment}" if mark else new
+    cell["source"] = "\n".join(lines)
 
+# %% ../nbs/22_kaggle.ipynb #fe85e617
 def configured_user() -> str | None:
     "The user name that Kaggle's client is set up with, as far as its files tell."
     if name := os.environ.get("KAGGLE_USERNAME"): return name
@@ -182,7 +173,6 @@ def configured_user() -> str | None:
         except (OSError, ValueError, KeyError, TypeError): continue
     return None
 
-# %% ../nbs/22_kaggle.ipynb #a5bc08cc
 LITE_FILE = "efficientnet_lite2_imagenet.safetensors"
 
 def _write_lite(path: Path) -> None:
@@ -195,6 +185,16 @@ def _write_lite(path: Path) -> None:
     model = bare_model("lite2", in_channels=3)      # three colors, as they are: who loads them adds them up
     _load_lite2(model, file)
     save_file({k: v.contiguous() for k, v in model.encoder.state_dict().items()}, path)
+
+# %% ../nbs/22_kaggle.ipynb #a5bc08cc
+def _kernel_metadata(owner: str, title: str, shape: str, dataset: str | None, go_on: bool) -> dict:
+    "What kernel-metadata.json holds."
+    name = f"{owner}/{_slug(title)}"
+    return {"id": name, "title": title, "code_file": f"{_slug(title)}.ipynb",
+            "language": "python", "kernel_type": "notebook", "is_private": True,
+            "enable_gpu": True, "enable_tpu": False, "enable_internet": False, "machine_shape": shape,
+            "competition_sources": [COMPETITION], "dataset_sources": [dataset] if dataset else [],
+            "kernel_sources": [name] if go_on else [], "model_sources": []}
 
 def _write_dataset(folder: Path, owner: str, title: str, weights, encoder: str) -> tuple[str, str]:
     "A data set with one file of weights (None: lite2's), tried on the network; its id and the file's name."
