@@ -3,8 +3,8 @@
 It listens on 127.0.0.1:7777, where KAGGLE_API_ENVIRONMENT=TEST sends Kaggle's SDK, reads each request with the
 client's own types, answers the calls that we use (all others get 404), and keeps what arrived.
 
-The `kaggle` command (2.2.5) asks its SDK for kaggle.com whatever that variable says. As a program, this file is that
-command with the address exchanged, and nothing else:
+The client above the SDK (2.2.5) asks it for kaggle.com whatever that variable says: `call_this_machine` changes that,
+and nothing else. As a program, this file is the `kaggle` command with the same change:
 
     KAGGLE_API_ENVIRONMENT=TEST python tests/support/kaggle_server.py kernels push -p FOLDER
 """
@@ -27,7 +27,6 @@ LAST_MODIFIED = "Mon, 02 Mar 2026 10:00:00 GMT"
 RULES = "You must accept this competition's rules before you'll be able to download files."
 
 ROUTES = {   # "service/method" in the address: the type of the request
-    "competitions.CompetitionApiService/ListDataFiles": competitions.ApiListDataFilesRequest,
     "competitions.CompetitionApiService/DownloadDataFiles": competitions.ApiDownloadDataFilesRequest,
     "competitions.CompetitionApiService/StartSubmissionUpload": competitions.ApiStartSubmissionUploadRequest,
     "competitions.CompetitionApiService/CreateSubmission": competitions.ApiCreateSubmissionRequest,
@@ -54,7 +53,7 @@ def made(kind, **fields):
 class Kaggle:
     "What the little Kaggle knows, how it behaves, and what has arrived."
     def __init__(self):
-        self.archive, self.listed_bytes = b"", None    # of the competition; the listed size, if it is to be a lie
+        self.archive = b""       # of the competition
         self.rules_accepted = True
         self.refuse = {}         # method: (status, message, headers)
         self.break_after = None  # bytes of the archive, or of an upload, after which the connection breaks
@@ -85,15 +84,6 @@ class Kaggle:
 
     def _competition(self, name: str):
         if name != "covid-segmentation": raise Refused(404, "Not found", {})
-
-    def ListDataFiles(self, r):
-        self._competition(r.competition_name)
-        with zipfile.ZipFile(io.BytesIO(self.archive)) as z: infos = z.infolist()
-        page = int(r.page_token or 0)    # two files a page: the client must turn pages
-        files = [made(competitions.ApiDataFile, name=i.filename, total_bytes=self.listed_bytes or i.file_size)
-                 for i in infos[page:page + 2]]
-        more = str(page + 2) if page + 2 < len(infos) else ""
-        return made(competitions.ApiListDataFilesResponse, files=files, next_page_token=more)
 
     def DownloadDataFiles(self, r):
         self._competition(r.competition_name)
@@ -233,9 +223,19 @@ def running():
         server.shutdown(); server.server_close(); thread.join()
 
 
+def call_this_machine(monkeypatch) -> None:
+    "Let Kaggle's client heed KAGGLE_API_ENVIRONMENT."
+    from kaggle.api.kaggle_api_extended import KaggleApi
+    from kagglesdk import KaggleClient
+    def build_kaggle_client(api):
+        user, key, token = map(api.config_values.get, ("username", "key", "token"))
+        return KaggleClient(env=None, username=user, password=key, api_token=token, response_processor=api.get_response_processor())
+    monkeypatch.setattr(KaggleApi, "build_kaggle_client", build_kaggle_client)
+
+
 if __name__ == "__main__":
-    from kagglesdk import kaggle_env
-    kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = kaggle_env.get_endpoint(kaggle_env.get_env()) + "/api"
+    import pytest
+    call_this_machine(pytest.MonkeyPatch())
     sys.argv[0] = "kaggle"
     from kaggle.cli import main
     main()
