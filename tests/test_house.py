@@ -124,12 +124,12 @@ def public(module: str) -> dict:
 def undocumented(name: str, thing) -> list[str]:
     "Parts of a function, or of a class's constructor, without a word of explanation."
     found = [] if (thing.__doc__ or "").strip() and not thing.__doc__.startswith(f"{name}(") else [f"{name}: no docstring"]
-    if inspect.isclass(thing) and dataclasses.is_dataclass(thing): said, wanted = docments(thing), [f.name for f in dataclasses.fields(thing) if f.init]
+    if inspect.isclass(thing) and dataclasses.is_dataclass(thing): explained, wanted = docments(thing), [f.name for f in dataclasses.fields(thing) if f.init]
     elif inspect.isclass(thing) and "__init__" not in vars(thing): return found
     else:
         function = thing.__init__ if inspect.isclass(thing) else thing
-        said, wanted = docments(function), [p for p in inspect.signature(function).parameters if p != "self"]
-    return found + [f"{name}: {p} without a docment" for p in wanted if not said.get(p)]
+        explained, wanted = docments(function), [n for n, p in inspect.signature(function).parameters.items() if n != "self" and p.kind != p.VAR_KEYWORD]
+    return found + [f"{name}: {p} without a docment" for p in wanted if not explained.get(p)]
 
 
 def test_public_names_are_documented():

@@ -3,7 +3,7 @@
     python tools/docs.py                 with Quarto on PATH nbdev's own nbdev_docs; without it, by packages from PyPI alone
     python tools/docs.py --pip           the second way, Quarto or not: what tests/test_site.py looks at
     python tools/docs.py --serve         build, then show the site on localhost; Ctrl-C ends it
-    python tools/docs.py --sidebar       write nbs/sidebar.yml alone, as every build does: the parts, lessons and workshops
+    python tools/docs.py --names         write nbs/sidebar.yml alone, as every build does; and names and minutes into the index's table
 
 No lesson is run again: pages show the saved outputs. nbdev does execute what it needs for the reference, the exported
 cells and the imports. What the two ways do differently stands in CONTRIBUTING.md.
@@ -205,6 +205,21 @@ def minutes(nb) -> int:
     return round((words/200 + cells/2 + 5*exercises)/5)*5
 
 
+def write_index():
+    "Each notebook's name and its minutes in the table of nbs/index.ipynb; what one learns there is written by hand."
+    path, rooms = ROOT/"nbs"/"index.ipynb", {r.file: r for r in house.rooms()}
+    nb = nbformat.read(path, as_version=4)
+    table = next(c for c in nb.cells if c.source.startswith("| part |") or "\n| part |" in c.source)
+    text = re.sub(r"\[\d\d[^\]]*\]\((\w+\.ipynb)\)", lambda m: f"[{rooms[m[1]].name}]({m[1]})" if m[1] in rooms else m[0], table.source)
+    def timed(m):
+        lesson = nbformat.read(ROOT/"nbs"/m[2], as_version=4)
+        return f"{m[1]}{minutes(lesson) if any('## Exercises' in c.source for c in lesson.cells) else m[3]} |"
+    text = re.sub(r"^(\| .*\((\w+\.ipynb)\).*\| )(\d+) \|$", timed, text, flags=re.M)
+    if text == table.source: return
+    table.source = text
+    nbformat.write(nb, path)
+
+
 def serve(folder: Path, port: int):
     "Show the site on localhost until Ctrl-C."
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
@@ -218,13 +233,13 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--pip", action="store_true", help="without Quarto, even where there is one")
     p.add_argument("--out", type=Path, metavar="FOLDER", default=ROOT/"_docs", help="where to, with --pip")
-    p.add_argument("--sidebar", action="store_true", help="write nbs/sidebar.yml alone")
+    p.add_argument("--names", action="store_true", help="write nbs/sidebar.yml, and names and minutes in the index's table")
     p.add_argument("--serve", nargs="?", type=int, const=8000, metavar="PORT", help="then show it on localhost (port 8000)")
     a = p.parse_args()
     os.chdir(ROOT)    # nbdev looks for settings.ini from here
     start = time.time()
     (ROOT/"nbs"/"sidebar.yml").write_text(sidebar(), encoding="utf-8")
-    if a.sidebar: return
+    if a.names: return write_index()
     if shutil.which("quarto") and not a.pip: out, how = quarto(), "Quarto (nbdev_docs)"
     else:
         try: out, how = pip_only(a.out.resolve()), "smalldocs (packages from PyPI alone; Quarto not used)"

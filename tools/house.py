@@ -2,7 +2,7 @@
 
 The parts stand here alone: the sidebar, the index's table (by a test), the map and the import rule take them from here.
 """
-import ast, re
+import ast, functools, re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class Room:
     def part(self) -> str: return next(p for p, (first, last) in PARTS.items() if first <= int(self.number[:2]) <= last)
 
 
+@functools.cache
 def rooms(nbs: Path = ROOT/"nbs") -> list[Room]:
     "All lessons and workshops, by number."
     found = []
