@@ -4,12 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test test-slow lessons readme docs docs-serve chromium clean
+.PHONY: help setup demo test quick test-slow map lessons readme docs docs-serve chromium clean
 help:
 	@echo 'make demo     the main job, from nothing to a trained model and its results, on the built-in phantom'
 	@echo 'make test     every test: export, notebooks, saved outputs, tests/'
+	@echo 'make quick    the tests that need no notebook executed, no browser and no training: in under 2 minutes'
 	@echo 'make test-slow  10,000 damaged scans; the kernel with the versions of Kaggle, and every test with torch 2.7.1 (P100): two new environments of 6 GB'
-	@echo 'make lessons  after editing nbs/: export, run every lesson and save its outputs, clean, write README.md'
+	@echo 'make lessons  after editing nbs/: export, run every notebook and save its outputs, clean; the sidebar, the map, README.md'
+	@echo 'make map      the modules by floor, with lines and imports'
 	@echo 'make docs     the site, into _docs/: by Quarto where that is installed, else by packages from PyPI alone'
 	@echo 'make docs-serve  make docs, then show it on localhost'
 	@echo 'make clean    remove .venv and the built site; your runs are kept'
@@ -31,6 +33,9 @@ JOBS ?= 2
 test: $(READY) chromium
 	$(BIN)/python -m pytest -n $(JOBS)
 
+quick: $(READY)
+	$(BIN)/python -m pytest -n $(JOBS) -m 'not notebook and not browser and not slow'
+
 test-slow: $(READY)
 	$(BIN)/python tools/slow.py
 
@@ -45,7 +50,12 @@ lessons: $(READY)
 	$(BIN)/nbdev_export
 	$(BIN)/python tools/lessons.py --write
 	$(BIN)/nbdev_clean
+	$(BIN)/python tools/docs.py --names
+	$(BIN)/python tools/map.py --write
 	$(BIN)/python tools/readme.py --write
+
+map: $(READY)
+	@$(BIN)/python tools/map.py
 
 readme: $(READY)
 	$(BIN)/python tools/readme.py --write

@@ -115,7 +115,9 @@ def temporary_files(tmp_path_factory):
 
 # ---- make test shares the tests out over two processes (pytest-xdist); what belongs together stays in one of them
 LONGEST_FIRST = ("00_first_model", "test_demo", "16_results", "test_parallel", "test_site", "14_train", "test_train", "test_real",
-                 "test_kernel", "08_augment")
+                 "test_kernel", "13_adam", "08_augment")
+# What `make quick` leaves out, besides all that opens a browser or executes a notebook: files that train, start kernels or servers
+SLOW = ("test_demo", "test_kernel", "test_parallel", "test_site", "test_train", "test_real", "test_fuzz_scans", "test_results")
 
 
 def _group(nodeid: str) -> str:
@@ -124,7 +126,11 @@ def _group(nodeid: str) -> str:
     return run[1] if run else Path(nodeid.split("::")[0]).stem
 
 
+@pytest.hookimpl(tryfirst=True)      # before -m looks at the marks
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if "browser" in item.fixturenames: item.add_marker("browser")
+        if item.path.stem in SLOW: item.add_marker("slow")
     place = {name: i for i, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(_group(item.nodeid), len(place)))      # stable
 
@@ -141,17 +147,17 @@ def pytest_xdist_make_scheduler(config, log):
 
 # ---- skips are allowed only as tests/skips.txt says; notes come at the end. A test may run in another process than this one.
 _skips, _notes, _cells = [], [], {}
-_said = []      # in the process of the test that runs now
+_to_tell = []      # in the process of the test that runs now
 
 
 def note(line: str):
     "A line for the end of the test run."
-    _said.append(("note", line))
+    _to_tell.append(("note", line))
 
 
 def count_cells(lesson: str, n: int):
-    "For the end of the test run: so many code cells were executed in a kernel."
-    _said.append(("cells", [lesson, n]))
+    "For the end of the test run: so many code cells of a notebook were executed in a kernel."
+    _to_tell.append(("cells", [lesson, n]))
 
 
 @pytest.hookimpl(trylast=True)
@@ -163,8 +169,8 @@ def pytest_configure(config):
 def pytest_runtest_logreport(report):
     if report.failed and _terminal:      # at once: a run that is ended from outside never gets to its summary
         crash = getattr(report.longrepr, "reprcrash", None)
-        said = (crash.message if crash else str(report.longrepr)).strip().splitlines() or [""]
-        _terminal.write_line(f"\n{report.nodeid} ({report.when}): {said[0][:300]}")
+        message = (crash.message if crash else str(report.longrepr)).strip().splitlines() or [""]
+        _terminal.write_line(f"\n{report.nodeid} ({report.when}): {message[0][:300]}")
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         _skips.append((report.nodeid, reason.removeprefix("Skipped: ")))
@@ -176,8 +182,8 @@ def pytest_runtest_logreport(report):
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item, call):
     "Notes travel with the report."
-    item.user_properties += _said
-    _said.clear()
+    item.user_properties += _to_tell
+    _to_tell.clear()
 
 
 def _unlisted():
@@ -193,7 +199,7 @@ def pytest_sessionfinish(session, exitstatus):
 def pytest_terminal_summary(terminalreporter):
     if _cells:
         listed = ", ".join(f"{name} {n}" for name, n in sorted(_cells.items()))
-        _notes.append(f"lessons: {sum(_cells.values())} code cells executed in a kernel: {listed}")
+        _notes.append(f"{len(_cells)} notebooks, {sum(_cells.values())} code cells executed in a kernel: {listed}")
     for line in _notes: terminalreporter.write_line(line)
     for node, reason in _unlisted():
         terminalreporter.write_line(f"FAILED: skipped without leave (tests/skips.txt): {node}: {reason}", red=True)

@@ -1,4 +1,4 @@
-"""Lessons open in Colab and on Kaggle: badges that lead there, and a cell that installs the package where it is missing."""
+"""Notebooks open in Colab and on Kaggle: badges that lead there, and a cell that installs the package where it is missing."""
 import json, re, subprocess, sys
 
 import pytest
@@ -9,13 +9,13 @@ from conftest import ROOT
 LESSONS = lessons.lessons()
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
-def test_every_lesson_has_them(path):
-    assert not badges.stale(path), "run python tools/badges.py --write"
-    nb = lessons.read(path)
-    links = re.findall(r"\]\((https://\S+)\)", next(c.source for c in nb.cells if badges.is_badge(c)))
-    pages = [link for link in links if link.endswith(".ipynb")]
-    assert len(pages) == 2 and all(p.endswith(f"blob/main/nbs/{'00_first_model' if path.stem == 'index' else path.stem}.ipynb") for p in pages)
+def test_every_notebook_has_them():
+    assert [p.stem for p in LESSONS if badges.stale(p)] == [], "run python tools/badges.py --write"
+    for path in LESSONS:
+        links = re.findall(r"\]\((https://\S+)\)", next(c.source for c in lessons.read(path).cells if badges.is_badge(c)))
+        pages = [link for link in links if link.endswith(".ipynb")]
+        name = "00_first_model" if path.stem == "index" else path.stem
+        assert len(pages) == 2 and all(p.endswith(f"blob/main/nbs/{name}.ipynb") for p in pages), path.stem
 
 
 def test_writing_twice_changes_nothing():

@@ -1,10 +1,13 @@
-"""Every lesson runs: by nbdev_test, and in a real Jupyter kernel, where its outputs must equal the saved ones."""
-import asyncio, subprocess, sys
-from pathlib import Path
+"""Every notebook runs, once, in a real Jupyter kernel: all that nbdev_test would execute, and its outputs equal the saved ones."""
+import asyncio
 from queue import Empty
 from time import monotonic
 
 import pytest
+from nbclient.exceptions import CellExecutionError
+from nbdev.config import get_config
+from nbdev.frontmatter import FrontmatterProc
+from nbdev.process import NBProcessor
 
 import lessons
 from conftest import ROOT, count_cells
@@ -13,25 +16,52 @@ from patience import in_short_waits
 LESSONS = lessons.lessons()
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
-def test_nbdev_test(path):
-    "nbdev's own test run."
-    r = subprocess.run([Path(sys.executable).parent/"nbdev_test", "--path", path], cwd=ROOT, capture_output=True, text=True)
-    assert r.returncode == 0, r.stderr[-5000:]
-    assert "Success." in r.stdout
+def executed_by_nbdev_test(path) -> list[str]:
+    "Ids of the code cells that nbdev_test executes, by its own reading of the notebook (nbdev.test.test_nb)."
+    nb = NBProcessor(path, procs=FrontmatterProc, process=True).nb
+    if getattr(nb, "frontmatter_", {}).get("skip_exec"): return []
+    flags = set(get_config(path=ROOT).tst_flags.split())
+    def runs(c):
+        directives = getattr(c, "directives_", {}) or {}
+        return not ("nbdev_export(" in c.source or directives.get("eval:", [""])[0].lower() == "false" or flags & directives.keys())
+    return [c.id for c in nb.cells if c.cell_type == "code" and c.source.strip() and runs(c)]
 
 
+@pytest.mark.notebook
 @pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
-def test_fresh_outputs_equal_saved(path):
-    saved, fresh = lessons.read(path), lessons.executed(path)
-    to_run = [c for c in saved.cells if c.cell_type == "code" and not lessons.is_skipped(c)]
-    ran = [c for c in fresh.cells if c.cell_type == "code" and c.execution_count is not None]
+def test_it_runs_and_prints_what_is_saved(path):
+    saved = lessons.read(path)
+    assert not [c.source for c in saved.cells if "raises-exception" in c.metadata.get("tags", [])], "a kernel lets such a cell fail"
+    fresh = lessons.executed(path)      # raises where a cell fails
+    code = {c.id: c for c in fresh.cells if c.cell_type == "code"}
+    ran = [i for i, c in code.items() if c.execution_count is not None]
+    wanted = executed_by_nbdev_test(path)
+    assert [i for i in wanted if i not in ran] == [], "a cell was not executed"
+    assert len(ran) >= 5 and len(wanted) == len([c for c in code.values() if c.source.strip() and not lessons.is_skipped(c)])
+    assert not [o for c in code.values() for o in c.outputs if o.output_type == "error"]
     count_cells(path.stem, len(ran))
-    assert len(ran) == len([c for c in to_run if c.source.strip()]), "a cell was not executed"
-    assert len(ran) >= 5
-    for old, new in zip(saved.cells, fresh.cells):
+    for old, new in zip(saved.cells, fresh.cells, strict=True):
         if old.cell_type != "code" or lessons.varies(old): continue
         assert lessons.texts(new) == lessons.texts(old), f"in {path.name}, the saved output of this cell is stale:\n{old.source}"
+
+
+def test_the_reader_is_told_of_skipped_cells(tmp_path):
+    "nbdev's reading of a notebook and ours agree on both ways of leaving a cell out."
+    nb = lessons.nbformat.v4.new_notebook()
+    cell = lessons.nbformat.v4.new_code_cell
+    nb.cells = [cell("1 + 1", id="a"), cell("#| eval: false\n1/0", id="b"), cell("import nbdev; nbdev.nbdev_export()", id="c"), cell("#| hide\n2", id="d")]
+    path = tmp_path/"00_x.ipynb"
+    lessons.nbformat.write(nb, path)
+    assert executed_by_nbdev_test(path) == ["a", "d"] == [c.id for c in nb.cells if not lessons.is_skipped(c)]
+
+
+@pytest.mark.notebook
+def test_a_failing_cell_fails_the_run():
+    "And IN_TEST is set, as nbdev_test sets it."
+    nb = lessons.nbformat.v4.new_notebook()
+    nb.cells = [lessons.nbformat.v4.new_code_cell(f"import os; assert os.environ['IN_TEST'] == '{value}'") for value in "10"]
+    with pytest.raises(CellExecutionError): lessons.run_cells(nb)
+    assert [len(c.outputs) for c in nb.cells] == [0, 1]
 
 
 def test_no_message_is_missed():

@@ -1,7 +1,7 @@
-"""The site in a real browser: the pip-only build, served on localhost and driven in Debian's chromium.
+"""The site: the pip-only build, its files, and its pages as a reader gets them, served on localhost and driven in Debian's chromium.
 
-Links and anchors are checked in the files, everything else in the page as a reader gets it. `broken` and the two tests
-at the end damage a copy of the site, so that a check that can't fail would be noticed.
+Each page is loaded once. Tests look at all pages and list what is wrong on each. Those at the end damage a copy of the site,
+so that a check that can't fail would be noticed.
 """
 import functools, html, http.server, re, shutil, subprocess, sys, threading, zlib
 from html.parser import HTMLParser
@@ -9,14 +9,16 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import yaml
 
-import docs, lessons
+import docs, house, lessons
 from conftest import ROOT, note
 
 WIDTHS = (1300, 360)
 # the page's own sources, so that the list of tests is known before anything is built
 SOURCES = [p for p in lessons.lessons()] + sorted((ROOT/"nbs").glob("*.qmd"))
-NAMES = [re.sub(r"^\d\d_", "", p.stem) for p in SOURCES]
+NAMES = [re.sub(r"^\d\d[a-z]?_", "", p.stem) for p in SOURCES]
+PAGES = dict(zip(NAMES, SOURCES))
 
 
 @pytest.fixture(scope="session")
@@ -135,41 +137,108 @@ def test_links_and_anchors_answer(site):
     assert sum(len(anatomy(p).links) for p in site.glob("*.html")) > 500
 
 
-def test_sidebar_in_reading_order(site):
-    text = (site/"index.html").read_text()
-    bar = text[text.index('id="quarto-sidebar"'):text.index("</nav>", text.index('id="quarto-sidebar"'))]
-    order = [h.removeprefix("./").removesuffix(".html") for h in re.findall(r'href="([^"#]+\.html)"', bar)]
-    assert order == ["index"] + [n for n in NAMES if n != "index"]
+# ---- parts, and one name for a notebook everywhere
+
+def flat(contents: list) -> list[tuple[str, str]]:
+    "The sidebar's entries in order: label and page, sections without one."
+    found = []
+    for e in contents:
+        if "section" in e: found += [(e["section"], ""), *flat(e["contents"])]
+        else: found.append((e["text"], re.sub(r"^(?:\d\d[a-z]?_)?(\w+)\.\w+$", r"\1.html", e["href"])))
+    return found
 
 
-@pytest.mark.parametrize("source", [p for p in SOURCES if p.suffix == ".ipynb"], ids=lambda p: p.stem)
-def test_code_that_is_taught_is_shown(source, site):
-    "A cell with `#| exports` shows its code below the signatures; one with `#| export` the signatures alone."
-    page = (site/f"{NAMES[SOURCES.index(source)]}.html").read_text()
-    taught = [c.source for c in lessons.read(source).cells if c.source.startswith("#| exports\n")]
-    assert page.count("Exported source</summary>") == len(taught)
-    shown = letters(html.unescape(re.sub(r"<[^>]+>", "", page)))
-    for cell in taught: assert letters(cell.split("\n", 1)[1]) in shown
+def entries() -> list[tuple[str, str]]: return flat(yaml.safe_load(docs.sidebar())["website"]["sidebar"]["contents"])
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
-def test_nothing_is_lost_or_raw(source, site):
-    "Each heading and each formula of the source is on the page; the opening survives nbdev's front matter."
-    path = site/f"{NAMES[SOURCES.index(source)]}.html"
+def test_sidebar_holds_every_notebook_in_its_part():
+    assert (ROOT/"nbs"/"sidebar.yml").read_text() == docs.sidebar(), "run python tools/docs.py --names"
+    found = entries()
+    assert sorted(page for _, page in found if page) == sorted(f"{n}.html" for n in NAMES)
+    labels = [label for label, _ in found]
+    for part, (first, last) in house.PARTS.items():
+        below = labels[labels.index(part) + 1:]
+        numbers = [label.split()[0] for label in below[:next((i for i, l in enumerate(below) if l in (*house.PARTS, "To look up")), None)] if label != "Workshops"]
+        lessons_, workshops = [n for n in numbers if n.isdigit()], [n for n in numbers if not n.isdigit()]
+        assert numbers == sorted(lessons_) + sorted(workshops) and all(first <= int(n[:2]) <= last for n in numbers), part
+    for room in house.rooms(): assert (room.label, room.page) in found and room.label.endswith("(workshop)") == room.workshop
+
+
+def test_index_lists_every_notebook_in_its_part():
+    "By the same names, workshops marked; how long a lesson with exercises takes is right within a third."
+    part, found, wrong = "", {}, []
+    for first, kind, learned, minutes in re.findall(r"^\| (.*?) ?\| (.+) \| (.+) \| (\d*) ?\|$", markdown(ROOT/"nbs"/"index.ipynb"), re.M):
+        part = first.strip("*") or part
+        for name, file in re.findall(r"\[(\d\d[^\]]*)\]\((\w+\.ipynb)\)", kind + learned):
+            found[file] = (part, name, kind == "*workshops*")
+            expected = docs.minutes(lessons.read(ROOT/"nbs"/file))
+            if minutes and file[:2] != "23" and abs(int(minutes) - expected) > 5 + expected/3: wrong.append(f"{file}: {minutes} minutes, should be about {expected}")
+    assert found == {r.file: (r.part, r.name, r.workshop) for r in house.rooms()}, "run python tools/docs.py --names, then make readme"
+    assert list(found) == [r.file for _, taught, workshops in house.contents() for r in (*taught, *workshops)] and wrong == []
+
+
+NUMBERED = re.compile(r"\[[^\]]*?\b[Ll]essons? (\d+)[^\]]*\]\((\d+)[a-z]?_\w+\.ipynb|(?<![\w`])[Ll]essons? (\d+)(?:(?:, | and | to |–)(\d+))*")
+
+
+def misnumbered(text: str) -> list[str]:
+    "Lessons that are named by a number which is not theirs, or nobody's."
+    known = {int(r.number) for r in house.rooms() if not r.workshop}
+    found = [m[0] for m in NUMBERED.finditer(text) if m[2] and int(m[1]) != int(m[2])]
+    return found + [m[0] for m in NUMBERED.finditer(text) for n in re.findall(r"\d+", m[0].split("](")[0]) if int(n) not in known]
+
+
+def test_lessons_are_called_by_their_numbers():
+    found = {p.name: misnumbered(markdown(p)) for p in SOURCES}
+    assert {k: v for k, v in found.items() if v} == {}
+    assert misnumbered("[lesson 5](06_eda.ipynb), [lesson 6](06_eda.ipynb), lessons 1, 2 and 99") == ["[lesson 5](06_eda.ipynb", "lessons 1, 2 and 99"]
+
+
+def test_sidebar_and_previous_and_next_on_each_page(site):
+    "As the sidebar says, in its order, by its names."
+    wanted, wrong = entries(), []
+    order = [e for e in wanted if e[1]]
+    for i, (label, name) in enumerate(order):
+        text = html.unescape((site/name).read_text())
+        start = text.index('id="quarto-sidebar"')
+        bar = text[start:text.index("</nav>", start)]
+        shown = re.findall(r'<a [^>]*class="sidebar-item-text[^>]*><span class="menu-text">([^<]+)', bar)
+        hrefs = [h.removeprefix("./") for h in re.findall(r'href="([^"#]+\.html)"', bar)]
+        if shown != [l for l, _ in wanted] or hrefs != [h for _, h in order]: wrong.append(f"{name}: {shown}")
+        links = re.findall(r'<a href="(?:\./)?(\w+\.html)" class="pagination-link">.*?nav-page-text">([^<]+)', text)
+        if links != [(page, l) for l, page in order[max(i - 1, 0):i] + order[i + 1:i + 2]]: wrong.append(f"{name}: {links}")
+    assert wrong == []
+
+
+# ---- what the sources hold is on the pages
+
+def lost(name: str, site: Path) -> list[str]:
+    "Headings, formulas, pictures and code of a source that its page lacks; what stayed Markdown or TeX on it."
+    source, path, found = PAGES[name], site/f"{name}.html", []
     page, text = anatomy(path), markdown(source)
     words = letters(" ".join(page.words))
     headings = [h for cell in text.split("\n\n") for h in re.findall(r"^#{1,4} (.+?)(?: \{.*\})?$", cell, re.M)]
-    assert [h for h in headings if letters(re.sub(r"`[^`]*`", "", h)) not in words] == []
-    assert raw_formulas(path) == []
-    assert re.findall(r"\S*\]\(\S*|\*\*\w+", " ".join(page.words)) == [], "Markdown that stayed Markdown"
+    found += [f"heading {h}" for h in headings if letters(re.sub(r"`[^`]*`", "", h)) not in words]
+    found += [f"raw {m}" for m in raw_formulas(path)]
+    found += [f"Markdown {m}" for m in re.findall(r"\S*\]\(\S*|\*\*\w+", " ".join(page.words))]
     formulas = [m for m in docs.CODE_OR_MATH.finditer(text) if m["display"] or m["inline"]]
-    assert len(page.maths) == len(formulas) and all(m.strip() for m in page.maths)
-    if "**You will learn**" in text:
-        assert "youwilllearn" in words, "the title's cell may hold the H1 and > subtitle alone: nbdev drops the rest"
-    if source.suffix == ".ipynb":    # saved pictures
-        outputs = [o for c in lessons.read(source).cells if c.cell_type == "code" and "#| hide" not in c.source for o in c.outputs]
-        saved = sum("image/png" in o.get("data", {}) for o in outputs)
-        assert sum(link.startswith("data:image/png") for link in page.links) >= saved
+    if len(page.maths) != len(formulas) or not all(m.strip() for m in page.maths): found.append(f"{len(formulas)} formulas, {len(page.maths)} shown")
+    if "**You will learn**" in text and "youwilllearn" not in words:
+        found.append("the title's cell may hold the H1 and > subtitle alone: nbdev drops the rest")
+    if source.suffix == ".qmd": return found
+    cells = [c for c in lessons.read(source).cells if c.cell_type == "code"]
+    saved = sum("image/png" in o.get("data", {}) for c in cells if "#| hide" not in c.source for o in c.outputs)
+    pictures = sum(link.startswith("data:image/png") for link in page.links)
+    if pictures < saved: found.append(f"{saved} pictures, {pictures} shown")
+    # `#| exports` shows the code below the signatures; `#| export` the signatures alone
+    taught = [c.source for c in cells if c.source.startswith("#| exports\n")]
+    text = path.read_text()
+    if text.count("Exported source</summary>") != len(taught): found.append("not all that is taught is shown, or more")
+    shown = letters(html.unescape(re.sub(r"<[^>]+>", "", text)))
+    return found + [f"code {c[:60]}" for c in taught if letters(c.split("\n", 1)[1]) not in shown]
+
+
+def test_nothing_is_lost_or_raw(site):
+    assert {name: found for name in NAMES if (found := lost(name, site))} == {}
 
 
 def test_names_in_backticks_lead_to_the_reference(site):
@@ -196,29 +265,41 @@ def test_scripts_in_outputs_stay_whole():
 
 # ---- in the browser
 
-@pytest.mark.parametrize("name", NAMES)
-def test_page_in_the_browser(name, visit):
-    "Both widths: nothing in the console, nothing fetched elsewhere, no sideways scrolling, no serious fault for axe."
+WIDE = """w => [...document.querySelectorAll('main :is(img, canvas, figure, table, pre)')].filter(e => {
+    const r = e.getBoundingClientRect(); let box = e.parentElement;
+    while (box && !/auto|scroll/.test(getComputedStyle(box).overflowX)) box = box.parentElement;
+    return r.width && r.right > w + 1 && !box; }).map(e => e.outerHTML.slice(0, 80))"""
+
+
+# All of axe's rules take seconds a page, most of them for what all pages share: one of each kind is enough. The others: what a page's own content breaks.
+WHOLLY = ("index", "hu", "results", "core", "glossary")
+CONTENT = ["image-alt", "label", "link-name", "button-name", "list", "svg-img-alt", "td-headers-attr", "scrollable-region-focusable", "aria-valid-attr-value"]
+
+
+def seen(page, width: int, **options) -> list[str]:
+    "Sideways scrolling, and what axe finds serious."
     from axe_playwright_python.sync_playwright import Axe
-    for width in WIDTHS:
-        page = visit(name, width)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        wide = page.evaluate("""w => [...document.querySelectorAll('main :is(img, canvas, figure, table, pre)')].filter(e => {
-            const r = e.getBoundingClientRect(); let box = e.parentElement;
-            while (box && !/auto|scroll/.test(getComputedStyle(box).overflowX)) box = box.parentElement;
-            return r.width && r.right > w + 1 && !box; }).map(e => e.outerHTML.slice(0, 80))""", width)
-        assert wide == [], f"wider than {width} px"
-        assert page.said == []
-        assert [u for u in page.fetched if not u.startswith(("http://127.0.0.1:", "data:", "blob:"))] == []
-        # what axe finds depends on the width in few rules; the whole run takes a second or two a page
-        narrow = width == WIDTHS[1] and name not in ("index", "glossary")
-        options = {"resultTypes": ["violations"], **({"runOnly": ["scrollable-region-focusable", "meta-viewport"]} if narrow else {})}
-        found = Axe().run(page, options=options).response["violations"]
-        bad = [f"{v['id']}: {v['nodes'][0]['html'][:150]}" for v in found if v["impact"] in ("serious", "critical")]
-        assert bad == []
+    page.set_viewport_size({"width": width, "height": 900})
+    found = [f"{width}: wider, {w}" for w in page.evaluate(WIDE, width)]
+    if page.evaluate("document.documentElement.scrollWidth") > width: found.append(f"{width}: scrolls sideways")
+    violations = Axe().run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
+    return found + [f"{width}: {v['id']}: {v['nodes'][0]['html'][:150]}" for v in violations if v["impact"] in ("serious", "critical")]
 
 
-@pytest.mark.parametrize("name, width", [("index", 360), ("hu", 1300), ("glossary", 360)])
+def test_pages_in_the_browser(visit):
+    "Both widths: nothing in the console, nothing fetched elsewhere, no sideways scrolling, no serious fault for axe."
+    faults = {}
+    for name in NAMES:
+        page = visit(name)
+        found = seen(page, WIDTHS[0], **({} if name in WHOLLY else {"runOnly": CONTENT}))
+        found += seen(page, WIDTHS[1], runOnly=[*CONTENT, "meta-viewport"])
+        found += page.said + [f"fetched {u}" for u in page.fetched if not u.startswith(("http://127.0.0.1:", "data:", "blob:"))]
+        if found: faults[name] = found
+        page.context.close()
+    assert faults == {}
+
+
+@pytest.mark.parametrize("name, width", [("hu", 1300), ("glossary", 360)])
 def test_dark_has_contrast(name, width, visit):
     from axe_playwright_python.sync_playwright import Axe
     page = visit(name, width, scheme="dark")
@@ -239,30 +320,30 @@ def test_search_finds_and_leads(visit):
     page.click(".search-result >> nth=0")
     page.wait_for_load_state()
     assert page.url.split("#")[0].endswith("/hu.html") and "Hounsfield" in page.inner_text("h1")
+    formula = page.locator("math[display=block]").first.bounding_box()
+    assert formula["height"] > 30 and formula["width"] > 100, "the browser set a fraction: taller than a line of text"
 
 
-def test_search_on_a_phone(visit):
+def test_on_a_phone(visit):
+    "A callout opens by keyboard; search finds Spanish words."
     page = visit("index", 360)
+    head = page.locator(".callout-header").first
+    head.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".callout-collapse.show")
+    assert head.get_attribute("aria-expanded") == "true"
     page.click(".navbar-toggler")
     page.fill("input[type=search]", "vidrio deslustrado")
     page.wait_for_selector(".search-result")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_formulas_are_drawn(visit):
-    "A fraction is taller than a line of text, and has a bar: the browser set it."
-    page = visit("hu")
-    box = page.locator("math[display=block]").first.bounding_box()
-    assert box["height"] > 30 and box["width"] > 100
-
-
-def test_callout_opens_by_keyboard(visit):
+def test_workshops_are_folded(visit):
     page = visit("index")
-    head = page.locator(".callout-header").first
-    head.focus()
-    page.keyboard.press("Enter")
-    page.wait_for_selector(".callout-collapse.show")
-    assert head.get_attribute("aria-expanded") == "true"
+    workshop = page.locator("#quarto-sidebar a[href$='core.html']")
+    assert page.locator("#quarto-sidebar a[href$='hu.html']").is_visible() and not workshop.is_visible()
+    page.locator("#quarto-sidebar .sidebar-item-text", has_text="Workshops").first.click()
+    workshop.wait_for(state="visible")
 
 
 PIXELS = "e => [...e.querySelectorAll('canvas')].map(c => c.toDataURL()).join('')"
@@ -314,10 +395,11 @@ def test_figures_play(visit, site):
             assert unnamed == 0, which
 
 
-def test_figures_have_a_still_picture(visit, site):
+def test_figures_have_a_still_picture(site):
+    "For readers without scripts."
     for name, which in figures(site):
-        page = visit(name, java_script_enabled=False)
-        assert page.locator(f'figure[data-covid-play="{which}"] noscript').count(), which
+        figure = re.search(rf'<figure[^>]*data-covid-play="{which}".*?</figure>', (site/f"{name}.html").read_text(), re.S)[0]
+        assert "<noscript>" in figure and '<img src="data:image/png' in figure.partition("<script")[0], which
 
 
 # ---- the checks can fail
@@ -346,15 +428,6 @@ def test_axe_and_the_console_can_complain(browser):
     page.set_content("<html lang=en><title>x</title><main><h1>x</h1><img src='data:,'><p style='color: #ccc'>pale</p></main>")
     assert {"image-alt", "color-contrast"} <= {v["id"] for v in Axe().run(page).response["violations"]}
     page.close()
-
-
-def test_times_in_the_index_are_the_lessons():
-    "Within a third: the lessons that have exercises."
-    rows = dict(re.findall(r"^\| \d+ \| \[[^\]]+\]\((\w+\.ipynb)\).*\| (\d+) \|$", markdown(ROOT/"nbs"/"index.ipynb"), re.M))
-    for path in lessons.lessons()[:-1]:
-        nb = lessons.read(path)
-        if any("## Exercises" in c.source for c in nb.cells):
-            assert abs(int(rows[path.name]) - docs.minutes(nb)) <= 5 + docs.minutes(nb)/3, path.name
 
 
 def test_a_frozen_figure_is_caught(browser):

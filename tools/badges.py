@@ -1,6 +1,6 @@
-"""Badges that open a lesson in Colab or on Kaggle, and the hidden cell that installs the package there.
+"""Badges that open a notebook in Colab or on Kaggle, and the hidden cell that installs the package there.
 
-    python tools/badges.py --write [NAME ...]   put both into every lesson (or those named) and the index; again: no change
+    python tools/badges.py --write [NAME ...]   put both into every notebook (or those named); again: no change
     python tools/badges.py                      say which notebooks lack them: exit status 1 if any
 """
 import argparse, hashlib, sys

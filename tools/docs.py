@@ -3,19 +3,41 @@
     python tools/docs.py                 with Quarto on PATH nbdev's own nbdev_docs; without it, by packages from PyPI alone
     python tools/docs.py --pip           the second way, Quarto or not: what tests/test_site.py looks at
     python tools/docs.py --serve         build, then show the site on localhost; Ctrl-C ends it
+    python tools/docs.py --names         write nbs/sidebar.yml alone, as every build does; and names and minutes into the index's table
 
 No lesson is run again: pages show the saved outputs. nbdev does execute what it needs for the reference, the exported
 cells and the imports. What the two ways do differently stands in CONTRIBUTING.md.
 """
 import argparse, functools, http.server, os, re, shutil, subprocess, sys, tempfile, time
+from html import escape
 from pathlib import Path
 from xml.etree import ElementTree
 
 import nbformat
+import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+import house
+from house import ROOT
+
 PAGES = r"\.(?:ipynb|qmd|html)$"    # what becomes a page; stylesheets and pictures beside them don't
 BASE = "https://covid-nbdev.github.io/covid_nbdev/"
+
+
+# ---- what both builds show beside each page, and follow for previous and next
+
+BESIDES = {"Glossary": "glossary.qmd", "The deck, line by line": "deck.qmd", "References": "references.qmd"}
+
+
+def sidebar() -> str:
+    "nbs/sidebar.yml: the parts with their lessons; a part's workshops are folded below them."
+    def entry(label, href): return {"text": label, "href": href}
+    found = [entry("Home", "index.ipynb")]
+    for part, lessons, workshops in house.contents():
+        pages = [entry(r.label, r.file) for r in lessons]
+        if workshops: pages.append({"section": "Workshops", "contents": [entry(r.label, r.file) for r in workshops]})
+        found.append({"section": part, "contents": pages})
+    found.append({"section": "To look up", "contents": [entry(*item) for item in BESIDES.items()]})
+    return yaml.safe_dump({"website": {"sidebar": {"contents": found}}}, sort_keys=False, allow_unicode=True)
 
 
 # ---- with Quarto
@@ -33,11 +55,10 @@ def quarto():
 def processed() -> Path:
     "Run nbdev's processors, as nbdev_docs does before it calls Quarto: the folder with the processed notebooks."
     import nbdev.doclinks
-    from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml
+    from nbdev.quarto import refresh_quarto_yml
     from nbdev.serve import proc_nbs
     refresh_quarto_yml()
     nbdev.doclinks._build_modidx()
-    nbdev_sidebar.__wrapped__(path=ROOT/"nbs", file_glob=None, file_re=PAGES)
     # nbdev keeps what it processed earlier, also when the source is gone
     for old in (ROOT/"_proc").glob("*"):
         if old.is_dir(): shutil.rmtree(old)
@@ -141,8 +162,12 @@ reach(); addEventListener("load", reach); addEventListener("resize", reach);
 </script>"""
 
 
-def mend(html: str) -> str:
-    "What smalldocs' markup gets wrong for people who hear the page or use the keyboard."
+def mend(html: str, labels: dict[str, str] = {}) -> str:
+    """What smalldocs' markup gets wrong for people who hear the page or use the keyboard. `labels`, of pages, are the sidebar's:
+    Quarto shows them in previous and next as well, smalldocs the pages' titles."""
+    html = re.sub(r'(<a [^>]*href="(?:\./)?([\w.]+)"[^>]*class="pagination-link".*?nav-page-text">)[^<]*|'
+                  r'(<a [^>]*class="pagination-link"[^>]*href="(?:\./)?([\w.]+)".*?nav-page-text">)[^<]*',
+                  lambda m: (m[1] or m[3]) + escape(labels.get(m[2] or m[4], m[0].rpartition(">")[2]), quote=False), html)
     html = re.sub(r'<div class="(callout-header[^"]*)" data-bs-toggle', r'<div role="button" tabindex="0" class="\1" data-bs-toggle', html)
     html = html.replace("</body>", f"{KEYS}</body>")
     html = re.sub(r'<i class="(bi [^"]*)" role="img">', r'<i class="\1" aria-hidden="true">', html)
@@ -161,7 +186,8 @@ def pip_only(out: Path):
         site = build(tmp, quiet=True)
         warnings = [w for w in site.warnings if not re.search("html-math-method|output-file", w)]    # done in stage()
         for w in warnings: print(f"warning: {w}", file=sys.stderr)
-        for p in site.out.glob("*.html"): p.write_text(mend(p.read_text()))
+        labels = {r.page: r.label for r in house.rooms()} | {Path(f).stem + ".html": label for label, f in BESIDES.items()} | {"index.html": "Home"}
+        for p in site.out.glob("*.html"): p.write_text(mend(p.read_text(), labels))
         # Bootswatch's themes begin by fetching a typeface; styles.css uses the system's
         for p in site.out.glob("site_libs/**/*.css"):
             p.write_text(re.sub(r'@import url\("?https?://[^)]*\);?', "", p.read_text()))
@@ -179,6 +205,21 @@ def minutes(nb) -> int:
     return round((words/200 + cells/2 + 5*exercises)/5)*5
 
 
+def write_index():
+    "Each notebook's name and its minutes in the table of nbs/index.ipynb; what one learns there is written by hand."
+    path, rooms = ROOT/"nbs"/"index.ipynb", {r.file: r for r in house.rooms()}
+    nb = nbformat.read(path, as_version=4)
+    table = next(c for c in nb.cells if c.source.startswith("| part |") or "\n| part |" in c.source)
+    text = re.sub(r"\[\d\d[^\]]*\]\((\w+\.ipynb)\)", lambda m: f"[{rooms[m[1]].name}]({m[1]})" if m[1] in rooms else m[0], table.source)
+    def timed(m):
+        lesson = nbformat.read(ROOT/"nbs"/m[2], as_version=4)
+        return f"{m[1]}{minutes(lesson) if any('## Exercises' in c.source for c in lesson.cells) else m[3]} |"
+    text = re.sub(r"^(\| .*\((\w+\.ipynb)\).*\| )(\d+) \|$", timed, text, flags=re.M)
+    if text == table.source: return
+    table.source = text
+    nbformat.write(nb, path)
+
+
 def serve(folder: Path, port: int):
     "Show the site on localhost until Ctrl-C."
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
@@ -192,10 +233,13 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--pip", action="store_true", help="without Quarto, even where there is one")
     p.add_argument("--out", type=Path, metavar="FOLDER", default=ROOT/"_docs", help="where to, with --pip")
+    p.add_argument("--names", action="store_true", help="write nbs/sidebar.yml, and names and minutes in the index's table")
     p.add_argument("--serve", nargs="?", type=int, const=8000, metavar="PORT", help="then show it on localhost (port 8000)")
     a = p.parse_args()
     os.chdir(ROOT)    # nbdev looks for settings.ini from here
     start = time.time()
+    (ROOT/"nbs"/"sidebar.yml").write_text(sidebar(), encoding="utf-8")
+    if a.names: return write_index()
     if shutil.which("quarto") and not a.pip: out, how = quarto(), "Quarto (nbdev_docs)"
     else:
         try: out, how = pip_only(a.out.resolve()), "smalldocs (packages from PyPI alone; Quarto not used)"

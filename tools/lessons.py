@@ -21,8 +21,11 @@ ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:home|root|tmp|work|Users|var|opt|kaggle/
 
 
 def lessons() -> list[Path]:
-    "Every notebook of the book, in reading order, the index last."
+    "Every notebook of the book, lessons and workshops by their numbers, the index last."
     return sorted(NBS.glob("[0-9]*.ipynb")) + [NBS/"index.ipynb"]
+
+
+def is_workshop(path: Path) -> bool: return bool(re.match(r"\d\d[a-z]_", path.name))
 
 
 def read(path: Path): return nbformat.read(path, as_version=4)
@@ -37,13 +40,23 @@ def exported_names(nb) -> list[str]:
     "Public names that the notebook's `#| export` cells define."
     names = []
     for c in nb.cells:
-        if c.cell_type != "code" or not re.search(r"^#\|\s*exports?\b", c.source, re.M): continue
+        if c.cell_type != "code" or not is_exported(c): continue
         for node in ast.parse(c.source).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not any("patch" in ast.unparse(d) for d in node.decorator_list):
                 names.append(node.name)
             targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
             names += [t.id for t in targets if isinstance(t, ast.Name)]
     return [n for n in names if not n.startswith("_")]
+
+
+def is_exported(cell) -> bool: return bool(re.search(r"^#\|\s*export", cell.source, re.M))
+
+
+def examples(nb, name: str) -> list[str]:
+    "Code cells that use a name, neither exporting nor importing it, as shown on the page or hidden there."
+    used = re.compile(rf"\b{name}\b")
+    cells = [c for c in nb.cells if c.cell_type == "code" and not is_exported(c)]
+    return [c.source for c in cells if used.search(re.sub(r"#.*|^\s*(?:from .* )?import .*(?:\n    .*)*", "", c.source, flags=re.M))]
 
 
 def is_solution(cell) -> bool:
@@ -95,8 +108,8 @@ def run_cells(nb, timeout_s: int = 600, probe: bool = False, data: Path | str = 
 
 @functools.cache
 def executed(path: Path):
-    "A lesson's executed copy, with what the probes found: several tests look at one run."
-    return run(path, probe=True)
+    "A notebook's executed copy, with what the probes found in a lesson: several tests look at one run."
+    return run(path, probe=not is_workshop(path))
 
 
 def texts(cell) -> list[str]:
