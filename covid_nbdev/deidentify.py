@@ -32,8 +32,6 @@ from .privacy import (action, attribute_name, EDITION, FIXED, identifying_values
                                  Pseudonyms, read_paths, shift_date, still_there, TEXT, values_of)
 
 # %% ../nbs/20a_deidentify.ipynb #c42dd532
-def _set(elem, values: list) -> None: elem.value = values if len(values) > 1 else values[0]
-
 def _new_times(elem, days: int | None) -> list:
     "Dates moved by `days`, times of day as they are; empty where they must go."
     if days is None or "Birth" in keyword_for_tag(elem.tag): return []      # the option doesn't extend to birth dates
@@ -46,7 +44,7 @@ def _replace(ds, elem, code: str, names: Pseudonyms) -> None:
     "One attribute that can't stay: removed (X), emptied (Z), a new UID, or a dummy."
     if code == "X": del ds[elem.tag]
     elif code == "Z": elem.clear()
-    elif elem.VR == "UI": _set(elem, [names.uid(v) for v in values_of(elem)])
+    elif elem.VR == "UI": elem.value = [names.uid(v) for v in values_of(elem)]
     else:
         try: replace_element(elem)      # dicom-anonymizer's dummies
         except NotImplementedError: del ds[elem.tag]
@@ -70,7 +68,7 @@ def clean(
         if what == "T":
             times = _new_times(elem, days)
             if times == values_of(elem): continue
-            if times: _set(elem, times)
+            if times: elem.value = times
             else: _replace(ds, elem, (profile_code(elem.tag) or "X").split("/")[-1 if enhanced else 0], names)
         else: _replace(ds, elem, what, names)
         done["private" if elem.tag.is_private else keyword_for_tag(elem.tag) or str(elem.tag)] += 1
@@ -185,7 +183,6 @@ def against_profile(
 
 # %% ../nbs/20a_deidentify.ipynb #773150ec
 def _listed(values, n: int) -> str:
-    "The first `n` values, and how many more there are."
     values = sorted(values)
     return ", ".join(values[:n]) + (f" and {len(values) - n} more" if len(values) > n else "")
 
@@ -223,11 +220,11 @@ class Report:
 # %% ../nbs/20a_deidentify.ipynb #37de66c6
 def _place(ds: Dataset, numbers: defaultdict) -> Path:
     "A file name that says nothing: patient, study, series and file, numbered as they come."
-    path, above = Path(str(ds.PatientID)), (str(ds.PatientID),)
-    parts = {"study{:02}": ds.get("StudyInstanceUID"), "series{:02}": ds.get("SeriesInstanceUID"), "{:04}.dcm": object()}
-    for name, value in parts.items():
-        path /= name.format(numbers[above].setdefault(value, len(numbers[above]) + 1))
-        above += (value,)
+    path = Path(str(ds.PatientID))
+    for name, value in (("study{:02}", ds.get("StudyInstanceUID")), ("series{:02}", ds.get("SeriesInstanceUID")),
+                        ("{:04}.dcm", object())):      # an object is like no other: each file gets its number
+        known = numbers[path]
+        path /= name.format(known.setdefault(value, len(known) + 1))
     return path
 
 class _Leak(Exception): "The verification found something."
@@ -255,7 +252,7 @@ def load_key(
     if not key.exists(): return Pseudonyms()
     try: secret = bytes.fromhex(json.loads(key.read_text())["covid_nbdev secret"])
     except (ValueError, KeyError, TypeError): secret = b""
-    if len(secret) != 32: raise BadInput(f"{key.name}, which is no key of ours", "an earlier run's key, or a new file")
+    if len(secret) != 32: raise BadInput(f"{key.name}, which is no key of ours", "an earlier key, or a new file")
     return Pseudonyms(secret)
 
 def save_key(
@@ -301,8 +298,7 @@ def _all_files(files, src: Path, folder: Path, names: Pseudonyms, shift_dates, k
         name = str(path.relative_to(src)) if src.is_dir() else path.name
         try:
             ds = read_file(path)
-            why = why_left_out(ds, keep_secondary)
-            if not why:
+            if not (why := why_left_out(ds, keep_secondary)):
                 removed = deidentify_dataset(ds, names, shift_dates)
                 _copy(path, folder/_place(ds, numbers), ds, removed, report)
         except BadInput as e: why = e.parts[0]
@@ -317,7 +313,7 @@ def deidentify(
     src,                            # a DICOM file, or a folder with DICOM files
     dest,                           # new folder
     shift_dates: bool = False,      # move each patient's dates by a secret number of days, instead of removing them
-    key=None,                       # file for the way back, outside `src` and `dest`; an earlier one goes on being used
+    key=None,                       # file for the way back, outside `src` and `dest`; an earlier one is used again
     keep_secondary: bool = False,   # also take screenshots and images with text in the picture
     progress: bool = True,          # show a bar
 ) -> Report:

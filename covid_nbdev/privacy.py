@@ -191,6 +191,7 @@ def _text_bytes(after: dict, places) -> bytes:
     again = [t.encode("latin-1", "replace") for t in texts if not t.isascii()]
     return b"\n".join([t.encode() for t in texts] + again)
 
+# %% ../nbs/20_privacy.ipynb #ed5061e9
 WRITTEN = {0x00100010, 0x00100020, 0x00120063, 0x00120064}     # new name and ID, the method and its codes
 
 def _header_bytes(after: dict, kept: set, raw: bytes) -> tuple[bytes, list]:

@@ -344,7 +344,7 @@ def test_command(tmp_path):
     assert done.stdout.startswith("4 files of 2 patients") and "Rulfo" not in done.stdout
     assert len(results(tmp_path/"out")) == 4
     files = [str(p.relative_to(tmp_path)) for p in (tmp_path/"out").rglob("*")]
-    assert not [f for f in files if re.search("rulfo|susana|4418|2020", f, re.I)], "names say nothing"
+    assert not [f for f in files if re.search("rulfo|susana|nss-4418|202004", f, re.I)], "names say nothing"
 
 
 @pytest.mark.parametrize("make, words", [
