@@ -52,7 +52,7 @@ def _replace(ds, elem, code: str, names: Pseudonyms) -> None:
 # %% ../nbs/20a_deidentify.ipynb #0660de7e
 def clean(
     ds: Dataset,               # changed in place, with all that is nested in it
-    names: Pseudonyms,
+    names: Pseudonyms,         # for UIDs
     days: int | None = None,   # by how many days dates move; None: they go
     enhanced: bool = False,    # see `action`
     dummies: bool = False,     # inside a sequence that the table wants replaced: nothing keeps its value
@@ -92,7 +92,7 @@ def drop_echoes(
 
 # %% ../nbs/20a_deidentify.ipynb #f83aff1c
 def why_left_out(
-    ds: Dataset,
+    ds: Dataset,                    # as read
     keep_secondary: bool = False,   # take pictures with text, and screenshots
 ) -> str:                           # empty if the file can be taken
     "Why a file is left out: no picture in it, or words or a face that may be part of the picture."
@@ -111,7 +111,7 @@ def why_left_out(
 
 # %% ../nbs/20a_deidentify.ipynb #da9c9b6e
 def read_file(
-    path: Path,
+    path: Path,       # DICOM or not
 ) -> Dataset:
     "A DICOM file, read to its last value, so that what is broken shows here."
     try:
@@ -151,7 +151,7 @@ def _new_file_header(ds: Dataset) -> None:
 # %% ../nbs/20a_deidentify.ipynb #4512c417
 def deidentify_dataset(
     ds: Dataset,                 # as read; changed in place
-    names: Pseudonyms,
+    names: Pseudonyms,           # for the patient and for UIDs
     shift_dates: bool = False,   # move dates instead of removing them
 ) -> Counter:                    # what was removed or replaced, by attribute
     "The Basic Profile on one file's header. Pixels are not touched."
@@ -257,7 +257,7 @@ def load_key(
 
 def save_key(
     key: Path,           # a new file, or an earlier key, which is added to
-    names: Pseudonyms,
+    names: Pseudonyms,   # what was given out
 ) -> None:
     "The way back from pseudonyms to patients, readable by its owner alone."
     old = json.loads(key.read_text()) if key.exists() else {}

@@ -106,7 +106,7 @@ class Pseudonyms:
 # %% ../nbs/20_privacy.ipynb #dc94b6ed
 @patch
 def patient(self: Pseudonyms,
-    ds: Dataset,
+    ds: Dataset,           # any file of theirs
 ) -> tuple[str, int]:      # new ID, days
     "A patient's new ID, and by how many days their dates move: one to ten years back."
     who = [str(ds.get(k, "") or "").strip() for k in ("PatientID", "IssuerOfPatientID")]
@@ -117,7 +117,7 @@ def patient(self: Pseudonyms,
 # %% ../nbs/20_privacy.ipynb #ded52e30
 def shift_date(
     text: str,      # DA or DT: YYYYMMDD, more digits may follow; the old YYYY.MM.DD, too
-    days: int,
+    days: int,      # forward; back if negative
 ) -> str:           # the same form; empty if there is no whole date in it
     "Move a date; the time of day stays."
     found = re.fullmatch(r"(\d{4})\.?(\d{2})\.?(\d{2})([\d.+-]*)", str(text).strip())
@@ -138,7 +138,7 @@ def values_of(
     return list(elem.value) if elem.VM > 1 else [elem.value]
 
 def identifying_values(
-    ds: Dataset,
+    ds: Dataset,   # before anything is changed
 ) -> set[str]:     # names and their parts, identifiers, UIDs, dates
     "What the header says about who, where and when, at every depth: it must not turn up in any text."
     found = set()

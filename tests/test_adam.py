@@ -42,7 +42,7 @@ def close(a, b, atol=1e-6):
     for p, q in zip(a, b, strict=True): torch.testing.assert_close(p, q, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pairs
 def test_200_steps_like_torch(ours, torchs, settings, dtype, seed):
