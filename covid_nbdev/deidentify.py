@@ -189,7 +189,7 @@ def _listed(values, n: int) -> str:
 @dataclass
 class Report:
     "What `deidentify` did, and what remains. Its text names source files: for the one who ran it alone."
-    files: int = 0
+    files: int = 0                                                          # written
     patients: set = field(default_factory=set)                              # pseudonyms
     left_out: list = field(default_factory=list)                            # (file, reason)
     removed: Counter = field(default_factory=Counter)                       # attribute -> how often

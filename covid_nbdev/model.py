@@ -55,8 +55,8 @@ def _use_transpose(model: smp.UnetPlusPlus) -> None:
 def bare_model(
     encoder: str,                    # a name that segmentation-models-pytorch knows, or lite2
     upsample: str = "transpose",     # or "nearest"
-    in_channels: int = 1,
-    classes: int = 4,
+    in_channels: int = 1,            # 1: HU, standardized
+    classes: int = 4,                # channels of the output
     imagenet: bool = False,          # fetch the encoder's ImageNet weights
 ) -> nn.Module:
     "The network as smp makes it, with the deck's upsampling if asked."
@@ -75,7 +75,9 @@ def bare_model(
     return model
 
 # %% ../nbs/12_model.ipynb #c6f39dac
-def fresh_batchnorm(model: nn.Module) -> None:
+def fresh_batchnorm(
+    model: nn.Module,   # changed in place
+) -> None:
     "PyTorch's own momentum for the running statistics, for weights that start at random."
     for m in model.modules():
         if isinstance(m, nn.BatchNorm2d): m.momentum = 0.1
@@ -85,8 +87,8 @@ def build_model(
     encoder: str = "efficientnet-b2",  # any that segmentation-models-pytorch knows, or lite2
     weights=None,                    # None, "imagenet", or a file of weights
     upsample: str = "transpose",     # the deck's 2x2 transposed convolution, or "nearest"
-    in_channels: int = 1,
-    classes: int = 4,
+    in_channels: int = 1,            # 1: HU, standardized
+    classes: int = 4,                # channels of the output
 ) -> nn.Module:                      # (N, in_channels, S, S) float32 -> logits (N, classes, S, S); S divisible by 32
     "U-Net++ on an encoder of segmentation-models-pytorch."
     check_encoder(encoder)
