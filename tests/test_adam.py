@@ -42,7 +42,7 @@ def close(a, b, atol=1e-6):
     for p, q in zip(a, b, strict=True): torch.testing.assert_close(p, q, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pairs
 def test_200_steps_like_torch(ours, torchs, settings, dtype, seed):
@@ -162,7 +162,9 @@ def small(generator=None):
     data = torch.utils.data.TensorDataset(x, x[:, :1] - x[:, 1:]**2)
     net = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.BatchNorm1d(16), torch.nn.ReLU(), torch.nn.Dropout(.2),
                               torch.nn.Linear(16, 1))
-    net.register_buffer("unsaved", torch.zeros(1), persistent=False)
+    net[0].register_buffer("unsaved", torch.zeros(1), persistent=False)
+    def count(layer, *_): layer.unsaved.add_(1)             # as BatchNorm counts its minibatches
+    net[0].register_forward_hook(count)
     net[1].eval()                                          # frozen statistics, say
     net[0].weight.requires_grad_(False)
     net[4].weight.grad = torch.ones_like(net[4].weight)
@@ -170,7 +172,7 @@ def small(generator=None):
 
 
 def snapshot(net, generator=None):
-    tensors = [t.clone() for t in net.state_dict().values()] + [net.unsaved.clone(), torch.get_rng_state()]
+    tensors = [t.clone() for t in net.state_dict().values()] + [net[0].unsaved.clone(), torch.get_rng_state()]
     if generator: tensors.append(generator.get_state())
     return (tensors, [m.training for m in net.modules()], [p.requires_grad for p in net.parameters()],
             [None if p.grad is None else (id(p.grad), p.grad.tolist()) for p in net.parameters()])
@@ -184,10 +186,7 @@ def test_lr_find_gives_everything_back(own_generator):
     generator = torch.Generator().manual_seed(5) if own_generator else None
     net, loader = small(generator)
     before = snapshot(net, generator)
-    def loss_fn(pred, true):
-        net.unsaved.add_(1)
-        return mse_loss(pred, true)
-    found = lr_find(net, loader, loss_fn)
+    found = lr_find(net, loader, mse_loss)
     assert same(before, snapshot(net, generator))
     assert len(found.lrs) == len(found.losses) and 1e-6 <= found.suggestion <= .1
     first = [x for x, _ in loader]
