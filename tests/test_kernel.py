@@ -172,7 +172,7 @@ def test_command(tmp_path, cli, monkeypatch):
 def test_push(tmp_path, cli, monkeypatch):
     "Built and pushed at once, or pushed as it is; but never with settings that the folder doesn't have."
     pushed = []
-    monkeypatch.setattr(kaggle, "push_kernel", lambda folder: pushed.append(Path(folder)) or "the kernel's address", raising=False)
+    monkeypatch.setattr("covid_nbdev.client.push_kernel", lambda folder: pushed.append(Path(folder)) or "the kernel's address")
     for options in (["--user", "ana", "--push"], ["--push"]):
         status, out, err = cli("covid_kernel", tmp_path/"K", *options)
         assert status == 0 and out.rstrip().endswith("the kernel's address"), err
