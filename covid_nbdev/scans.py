@@ -164,6 +164,7 @@ def _air_for_padding(hu, what: str, notes: list) -> None:
     hu[unmeasured] = AIR_HU
     check_hu_range(int(hu.min()), int(hu.max()), what)
 
+# %% ../nbs/19_scans.ipynb #465d9860
 def _make_scan(hu, axes: str, spacing_mm, what: str, notes: list, **more) -> Scan:
     "The scan of an array in its own order, with the spacing along its own axes or None."
     _air_for_padding(hu, what, notes)
@@ -208,7 +209,8 @@ def _nifti_affine(header, what: str) -> np.ndarray:
         raise BadInput(f"orientation codes {codes} in {what}", "0 to 5", "repair the header: programs differ on it")
     if not any(codes):
         raise BadInput(f"no orientation in {what} (qform and sform codes 0)",
-                       "an affine that says where the axes lead", "convert the scan from DICOM again, by dcm2niix for example")
+                       "an affine that says where the axes lead",
+                       "convert the scan from DICOM again, by dcm2niix for example")
     mm = {1: 1000, 3: .001}.get(int(header["xyzt_units"]) & 7, 1)      # meters, micrometers; else millimeters
     return np.diag([mm, mm, mm, 1]) @ header.get_best_affine()
 
