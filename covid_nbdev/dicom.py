@@ -43,7 +43,7 @@ def check_size(
     least, middle, most = sorted(int(n) for n in shape)
     if least < 1 or most > MOST_SIDE or middle*most > MOST_SLICE_PX or least*middle*most > MOST_PX:
         raise BadInput(f"{'×'.join(str(n) for n in shape)} voxels in {what}",
-                       f"a CT: axes of 1 to {MOST_SIDE}, slices of {MOST_SLICE_PX:,} pixels, {MOST_PX:,} voxels at most",
+                       f"a CT: axes of 1 to {MOST_SIDE}, slices of {MOST_SLICE_PX:,} px, {MOST_PX:,} voxels at most",
                        "cut out the chest first")
 
 # %% ../nbs/19a_dicom.ipynb #63eebc7e
@@ -95,7 +95,8 @@ def _check_picture(ds) -> None:
         raise _Unfit(f"a color picture ({one_line(photometric, 20)})")
     if int(ds.get("BitsStored", 0)) <= 8: raise _Unfit("8-bit gray values, no Hounsfield units")
     if syntax not in PLAIN | BY_GDCM | {RUN_LENGTH}:
-        raise _Unfit(f"compressed in a way that can't be undone here ({one_line(getattr(syntax, 'name', 'unknown'), 60)})")
+        named = one_line(getattr(syntax, "name", "unknown"), 60)
+        raise _Unfit(f"compressed in a way that can't be undone here ({named})")
 
 # %% ../nbs/19a_dicom.ipynb #4d64c613
 def _leads_to(ds) -> np.ndarray:
@@ -214,7 +215,8 @@ def _spacing_mm(slices: list, notes: list) -> tuple | None:
     steps, thickness = np.diff([s.at_mm for s in slices]), slices[0].thickness_mm
     step = float(np.median(steps)) if len(steps) else thickness
     gaps = np.flatnonzero(steps > 1.5*step) if len(steps) else ()
-    for i in gaps[:5]: notes.append(f"a gap of {steps[i]:.1f} mm after slice {i}, where slices lie {step:.1f} mm apart")
+    for i in gaps[:5]:
+        notes.append(f"a gap of {steps[i]:.1f} mm after slice {i}, where slices lie {step:.1f} mm apart")
     if len(gaps) > 5: notes.append(f"{len(gaps) - 5} more gaps")
     if len(steps) and thickness and thickness < .8*step:
         notes.append(f"slices {thickness:.1f} mm thick, {step:.1f} mm apart: what lies between them was not seen")
@@ -240,7 +242,7 @@ class _Decoder:
 
     def start(self) -> None:
         others, main = set(active_children()), sys.modules["__main__"]
-        prepare = import_module("covid_nbdev.dicom")._prepare_decoder      # a notebook's own can't be found from there
+        prepare = import_module("covid_nbdev.dicom")._prepare_decoder      # a notebook's own isn't found there
         self.pool = ProcessPoolExecutor(1, get_context("spawn"), prepare)
         sys.modules["__main__"] = types.ModuleType("__main__")
         try: ready = self.pool.submit(os.getpid)
@@ -309,7 +311,8 @@ def read_stack(
     what = one_line(path.name or path)
     with _files(path) as files, _Decoder() as decode:
         for name, opener in progress_bar(files, desc="headers", show=progress):
-            with _leaving_out(name, skipped), opener() as f: found.append(_as_slice(name, opener, _dataset(f, HEADER)))
+            with _leaving_out(name, skipped), opener() as f:
+                found.append(_as_slice(name, opener, _dataset(f, HEADER)))
         if not found: raise _reasons(skipped, what)
         slices = _in_order(_choose(found, series, what, notes), skipped, notes)
         check_size((len(slices), *slices[0].shape), what)

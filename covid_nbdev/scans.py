@@ -10,14 +10,12 @@ __all__ = ['AXIAL', 'MAX_TILT_DEG', 'turn', 'find_axes', 'write_dicom_series', '
 import gzip
 import hashlib
 import math
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pydicom
-from fastcore.basics import patch
 from nibabel import orientations
 
 # %% ../nbs/19_scans.ipynb #ec0b084d
@@ -161,20 +159,23 @@ def _in_square(axial) -> tuple:
 def _air_for_padding(hu, what: str, notes: list) -> None:
     "Set to air what was never measured; the rest must be in the range of HU."
     unmeasured = hu == UNMEASURED
-    if unmeasured.any(): notes.append(f"{100*unmeasured.mean():.1f} % of the pixels were padding, never measured: set to air")
+    if unmeasured.any():
+        notes.append(f"{100*unmeasured.mean():.1f} % of the pixels were padding, never measured: set to air")
     hu[unmeasured] = AIR_HU
     check_hu_range(int(hu.min()), int(hu.max()), what)
 
+# %% ../nbs/19_scans.ipynb #465d9860
 def _make_scan(hu, axes: str, spacing_mm, what: str, notes: list, **more) -> Scan:
     "The scan of an array in its own order, with the spacing along its own axes or None."
     _air_for_padding(hu, what, notes)
     if spacing_mm:
-        spacing_mm = slice_mm, row_mm, column_mm = tuple(float(spacing_mm[i]) for i in _steps(axes, AXIAL)[:, 0].argsort())
+        own_axes = _steps(axes, AXIAL)[:, 0].argsort()
+        spacing_mm = _, high, wide = tuple(float(spacing_mm[k]) for k in own_axes)
         if not all(.05 <= v <= 50 for v in spacing_mm):
             notes.append("a spacing of %.3g × %.3g × %.3g mm, which no scanner has: left out, so no ml" % spacing_mm)
             spacing_mm = None
-        elif not .8 < row_mm/column_mm < 1.25:
-            notes.append(f"pixels {row_mm:.2f} mm high and {column_mm:.2f} mm wide: the network was trained on square ones")
+        elif not .8 < high/wide < 1.25:
+            notes.append(f"pixels {high:.2f} mm high and {wide:.2f} mm wide: the network was trained on square ones")
     hu, inside = _in_square(turn(hu, axes))
     return Scan(hu, spacing_mm, axes, inside, notes, **more)
 
@@ -185,7 +186,8 @@ def _nifti_header(f, what: str) -> tuple:
     kind = next((kind for kind in (nib.Nifti1Header, nib.Nifti2Header) if kind.may_contain_header(head)), None)
     if kind is None: raise BadInput(f"{what}, which is no NIfTI file", "a scan in NIfTI, .nii or .nii.gz")
     header = kind(head[:kind.sizeof_hdr], check=False)
-    if not header.is_single: raise BadInput(f"{what}, whose voxels are in a second file", "a single .nii or .nii.gz")
+    if header["magic"] == kind.pair_magic:
+        raise BadInput(f"{what}, whose voxels are in a second file", "a single .nii or .nii.gz")
     shape, dtype = header.get_data_shape(), header.get_data_dtype()
     if len(shape) > 3 and set(shape[3:]) == {1}: shape = shape[:3]
     if len(shape) != 3: raise BadInput(f"{len(shape)} axes {shape} in {what}", "one volume of three axes")
@@ -206,7 +208,8 @@ def _nifti_affine(header, what: str) -> np.ndarray:
     if not all(0 <= c <= 5 for c in codes):
         raise BadInput(f"orientation codes {codes} in {what}", "0 to 5", "repair the header: programs differ on it")
     if not any(codes):
-        raise BadInput(f"no orientation in {what} (qform and sform codes 0)", "an affine that says where the axes lead",
+        raise BadInput(f"no orientation in {what} (qform and sform codes 0)",
+                       "an affine that says where the axes lead",
                        "convert the scan from DICOM again, by dcm2niix for example")
     mm = {1: 1000, 3: .001}.get(int(header["xyzt_units"]) & 7, 1)      # meters, micrometers; else millimeters
     return np.diag([mm, mm, mm, 1]) @ header.get_best_affine()
@@ -219,7 +222,8 @@ def _nifti_hu(f, header, shape, what: str, progress: bool) -> np.ndarray:
         try:
             with np.errstate(all="ignore"): hu = voxels[:, :, k].reshape(shape[:2])
         except ValueError:
-            raise BadInput(f"{what} cut short in slab {k} of {shape[2]}", "all of its voxels", "copy it again") from None
+            found = f"{what} cut short in slab {k} of {shape[2]}"
+            raise BadInput(found, "all of its voxels", "copy it again") from None
         slabs.append(mark_padding(hu, what=what))
     return np.stack(slabs, -1)
 
@@ -252,7 +256,7 @@ def write_nifti_labels(
     scan: Scan,        # from `read_nifti`
     labels,            # uint8 (N, S, S), class per pixel of the scan's slices
 ) -> None:
-    "Labels as NIfTI in the geometry and affine of the scan they belong to. The numbers are those of `CLASSES`, from 0."
+    "Labels as NIfTI in the geometry and affine of their scan. The numbers are those of `CLASSES`, from 0."
     if scan.header is None: raise BadInput("a scan that is no NIfTI", "one from read_nifti")
     header = scan.header.copy()
     header.set_data_dtype(np.uint8)
@@ -300,7 +304,8 @@ def read_scan(
 ) -> Scan:
     "A scan from any file it may come in. Of a .npy file only its slices are known, which must be axial already."
     name = str(path).lower()
-    if Path(path).is_dir() or not name.endswith((".npy", ".nii", ".nii.gz")): return read_dicom(path, series, progress)
+    if Path(path).is_dir() or not name.endswith((".npy", ".nii", ".nii.gz")):
+        return read_dicom(path, series, progress)
     if series is not None:
         raise BadInput(f"series {series} of {one_line(Path(path).name)}", "a series number with DICOM alone")
     if not name.endswith(".npy"): return read_nifti(path, progress)

@@ -12,7 +12,7 @@ from conftest import ROOT, note
 from covid_nbdev.scans import read_scan, write_dicom_series, write_nifti
 from test_scans import PYDICOM, gdcm_compress
 
-TRIES = int(os.environ.get("COVID_FUZZ", 100))
+TRIES = int(os.environ.get("COVID_FUZZ", 300))
 MM = (10., 6., 6.)
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
