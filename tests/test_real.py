@@ -37,17 +37,17 @@ def test_whole_way(few, tmp_path, cli):
 
 
 def test_threshold_baseline_is_where_design_says(real_layout, tmp_path):
-    "DESIGN gives 0.31, 0.06, 0.75, 0.92 for automatic lungs and two fixed thresholds; ours are searched on the training slices."
+    "As measured. DESIGN gives 0.31, 0.06, 0.75, 0.92 for automatic lungs and two fixed thresholds; ours are searched on the training slices."
     store = build_store(real_layout, tmp_path/"store")
     rows = split(store)
     assert (len(rows.train), len(rows.valid), len(rows.test)) == (64, 24, 10)
     baseline = threshold_baseline((store.images[r] for r in rows.train), (store.labels[r] for r in rows.train))
     cm = ConfusionMatrix()
     for r in rows.valid: cm.update(baseline(store.images[r]), store.labels[r])
-    ground_glass, consolidation, lungs, background = cm.iou()
-    assert .2 < ground_glass < .5 and 0 < consolidation < .4 and lungs > .65 and background > .85
+    np.testing.assert_allclose(cm.iou(), [.302, .170, .737, .967], atol=.01)     # ground glass, consolidation, other lung, background
 
 
+@pytest.mark.notebook
 @pytest.mark.parametrize("name", ["01_hu", "02_masks", "05_etl", "06_eda", "08_augment"])
 def test_lessons_run_on_kaggles_files(name, real_layout):
     "Where COVID_DATA names a folder in Kaggle's layout, the lesson shows it, without an edit. Nothing is saved."

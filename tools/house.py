@@ -77,7 +77,7 @@ def imports(path: Path, package: str = "covid_nbdev") -> set[str]:
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__") and node.args:
             name = getattr(node.args[0], "value", None)
             if isinstance(name, str): inside(name[1:]) if name.startswith(".") else absolute(name)
-    return found
+    return found - {path.stem}      # another process may import a module by its own name
 
 
 def graph(folder: Path, numbers: dict[str, str]) -> dict[str, list[str]]:
