@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GPUS', 'NEEDED', 'ELSEWHERE', 'COMPETITION', 'OWNER', 'TITLE', 'SHAPES', 'LITE_FILE', 'LARGEST_BYTES', 'RUN_FILES',
-           'seconds_left', 'Gpu', 'tensor_cores', 'gpu_table', 'make_wheel', 'check_packages', 'check_accelerator',
-           'configured_user', 'read_metadata', 'read_kernel', 'build_kernel', 'find_run']
+           'seconds_left', 'Gpu', 'make_wheel', 'check_packages', 'check_accelerator', 'configured_user',
+           'read_metadata', 'read_kernel', 'build_kernel', 'find_run']
 
 # %% ../nbs/22_kaggle.ipynb #23f5ad2b
 import base64
@@ -21,8 +21,6 @@ import zipfile
 from importlib import metadata, resources
 from pathlib import Path
 from typing import NamedTuple
-
-import pandas as pd
 
 from .core import atomic_folder, BadInput
 
@@ -51,23 +49,6 @@ GPUS = {
     "T4 ×2": Gpu(2, 16, (7, 5), 2018, "NvidiaTeslaT4"), "L4": Gpu(1, 24, (8, 9), 2023, "NvidiaL4X1"),
     "L4 ×4": Gpu(4, 24, (8, 9), 2023, "NvidiaL4"), "H100": Gpu(1, 80, (9, 0), 2022, "NvidiaH100"),
 }
-
-# %% ../nbs/22_kaggle.ipynb #72368ccc
-def tensor_cores(
-    capability: tuple[int, int],    # compute capability, (major, minor)
-) -> bool:
-    "Does a data-center GPU of this generation have them?"
-    return tuple(capability) >= (7, 0)
-
-def gpu_table() -> pd.DataFrame:    # a row for each entry of GPUS
-    "The GPUs of the deck and of today."
-    from covid_nbdev.devices import choose_precision     # here, as it brings torch along
-    rows = {name: {"year": g.year, "devices": g.count, "GB each": g.memory_gb,
-                   "compute capability": f"{g.capability[0]}.{g.capability[1]}",
-                   "tensor cores": "yes" if tensor_cores(g.capability) else "no",
-                   "train in": choose_precision("auto", g.capability), "on Kaggle": g.shape or "–"}
-            for name, g in GPUS.items()}
-    return pd.DataFrame(rows).T
 
 # %% ../nbs/22_kaggle.ipynb #cc88021d
 def _wheel_files(
@@ -127,8 +108,6 @@ def check_packages(
     if other: say(f"made for other versions, so look here first if something fails: {'; '.join(other)}")
 
 # %% ../nbs/22_kaggle.ipynb #5d2a4227
-def _kernel_template() -> dict: return json.loads((resources.files("covid_nbdev")/"kernel.ipynb").read_text("utf-8"))
-
 def _tagged(nb: dict, tag: str) -> dict: return next(c for c in nb["cells"] if tag in c["metadata"].get("tags", []))
 
 COMPETITION = "covid-segmentation"
@@ -248,7 +227,8 @@ def build_kernel(
     if not 5 <= len(_slug(title)) <= 42: raise BadInput(f"the title {title!r}", "5 to 42 letters")
     if weights and lite: raise BadInput("weights and lite", "one of them")
     if lite: settings["encoder"] = "lite2"
-    owner, nb, dataset = user or configured_user() or OWNER, _kernel_template(), None
+    nb = json.loads((resources.files("covid_nbdev")/"kernel.ipynb").read_text("utf-8"))
+    owner, dataset = user or configured_user() or OWNER, None
     encoder = settings.get("encoder", "efficientnet-b2")
     with atomic_folder(dest) as tmp:
         if weights or lite: dataset, settings["weights"] = _write_dataset(tmp/"weights", owner, title, weights, encoder)
