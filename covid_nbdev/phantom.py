@@ -63,7 +63,7 @@ def pixel_auc(
 
 # %% ../nbs/04_phantom.ipynb #9978d930
 README = ("Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here. For\n"
-          "learning and for testing software. A result on it is no evidence of clinical performance; not for diagnosis.\n")
+          "learning and testing. A result on it is no evidence of clinical performance; not for diagnosis.\n")
 
 def radiopaedia_part(n, size, seed):
     "n slices in volumes of 16 or more, nine volumes at most -> patient, hu, labels."
