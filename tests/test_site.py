@@ -408,7 +408,7 @@ def test_a_broken_link_is_caught(site, tmp_path):
     copy = Path(shutil.copytree(site, tmp_path/"site"))
     page = copy/"deck.html"
     page.write_text(page.read_text().replace("hu.html#the-scale", "hu.html#the-scales", 1).replace("eda.html", "edda.html", 1))
-    assert sorted(line.split(": ")[-1] for line in broken(copy)) == ["no such page", "no such place"]
+    assert sorted(line.split(": ")[-1] for line in set(broken(copy)) - set(broken(site))) == ["no such page", "no such place"]
 
 
 def test_a_broken_formula_is_caught(tmp_path):
