@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .core import BadInput, open_npy
-from .hu import check_hu_range
+from .hu import check_hu
 
 # %% ../nbs/05a_competition.ipynb #5388c24c
 FILES = {   # source: (images, masks)
@@ -83,7 +83,7 @@ def _open_part(folder: Path, source: str, patients: dict) -> Part:
     _check_shapes(images, masks, names)
     if n := len(images):   # eight slices, spread over the file, tell Hounsfield units from 8-bit pictures
         spread = images[np.unique(np.linspace(0, n - 1, 8).astype(int))]
-        if np.isfinite(spread).all(): check_hu_range(spread.min(), spread.max(), names[0])
+        if np.isfinite(spread).all(): check_hu(spread, names[0])
     return Part(source, images, masks, [patients.get((source, i), "") for i in range(n)])
 
 # %% ../nbs/05a_competition.ipynb #12cd8521
