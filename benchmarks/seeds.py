@@ -10,7 +10,7 @@ import numpy as np
 
 from covid_nbdev.etl import build_store
 from covid_nbdev.phantom import write_phantom_dataset
-from covid_nbdev.results import evaluate
+from covid_nbdev.report import measure
 from covid_nbdev.run import train_run
 from covid_nbdev.train import TrainConfig
 
@@ -26,7 +26,7 @@ def trainings(store, work, weights):
                              encoder="efficientnet-b0", loss="ce+dice", class_weights=weights)
         run = work/f"{weights}{seed}"
         train_run(store, run, config, progress=False, on_epoch=None)
-        m, _ = evaluate(run, store, progress=False)
+        m, _ = measure(run, store, progress=False)
         low, high = m["ci95"]["lesion_miou"]
         found.append(m["lesion_miou"])
         print(f"| {seed} | {m['lesion_miou']:.3f} | {low:.3f} to {high:.3f} | {m['miou']:.3f} |", flush=True)

@@ -99,7 +99,7 @@ def _print_results(run: Path, store, history, config, device) -> None:
     "Measure a finished training, and show it."
     from covid_nbdev.report import write_results
     from covid_nbdev.results import results_table
-    from covid_nbdev.run import memory_advice
+    from covid_nbdev.devices import memory_advice
     if len(history) < config.epochs: print(f"stopped early: {config.patience} epochs without a better validation loss")
     with memory_advice(config): metrics = write_results(run, store, device=device)
     print(results_table(metrics).to_string(na_rep="–"))
