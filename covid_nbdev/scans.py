@@ -19,9 +19,9 @@ import pydicom
 from nibabel import orientations
 
 # %% ../nbs/19_scans.ipynb #ec0b084d
-from .core import BadInput, check_finite, one_line, open_npy, progress_bar
+from .core import BadInput, one_line, open_npy, progress_bar
 from .dicom import check_size, mark_padding, read_stack, UNMEASURED
-from .hu import AIR_HU, check_hu_range
+from .hu import AIR_HU, check_hu
 
 # %% ../nbs/19_scans.ipynb #d95b69d4
 AXIAL = "SPL"     # where the axes of axial slices lead: slices to the head, rows to the back, columns to the left
@@ -162,7 +162,7 @@ def _air_for_padding(hu, what: str, notes: list) -> None:
     if unmeasured.any():
         notes.append(f"{100*unmeasured.mean():.1f} % of the pixels were padding, never measured: set to air")
     hu[unmeasured] = AIR_HU
-    check_hu_range(int(hu.min()), int(hu.max()), what)
+    check_hu((int(hu.min()), int(hu.max())), what)
 
 # %% ../nbs/19_scans.ipynb #465d9860
 def _make_scan(hu, axes: str, spacing_mm, what: str, notes: list, **more) -> Scan:
@@ -290,10 +290,7 @@ def read_slices(
     if images.ndim != 3 or images.dtype.kind not in "iuf" or not len(images) or images.shape[1] != images.shape[2]:
         raise BadInput(f"{images.dtype} {images.shape} in {path.name}",
                        "numbers (N, S, S) or (N, S, S, 1): square slices in HU")
-    ends = [(hu.min(), hu.max()) for hu in images]     # one slice at a time
-    low, high = np.min(ends), np.max(ends)
-    check_finite(low, high, path.name)
-    check_hu_range(low, high, path.name)
+    check_hu([(hu.min(), hu.max()) for hu in images], path.name)     # one slice at a time
     return images
 
 # %% ../nbs/19_scans.ipynb #da51a680
