@@ -257,6 +257,7 @@ def _process_main() -> None:
         os._exit(2)         # at once: the other processes may be waiting for this one
     torch.distributed.destroy_process_group()
 
+# %% ../nbs/14a_run.ipynb #4f9662ad
 def _launch(task: dict, processes: int, env: dict, on_row) -> None:
     "Run the processes to their end, or end them with us. `on_row` gets each epoch's row."
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes),
