@@ -301,7 +301,7 @@ def train_parallel(
     task = {"store": os.path.abspath(store.path), "run": os.path.abspath(run), "config": asdict(config), "resume": resume,
             "device": device.type, "end": None if deadline_s is None else time.time() + deadline_s}
     _launch(task, processes, _environment(gpus[:processes]), lambda row: on_epoch and on_epoch(row, config))
-    return pd.read_csv(Path(run)/"history.csv", float_precision="round_trip")
+    return pd.DataFrame(torch.load(Path(run)/"last.pt", weights_only=True)["history"], columns=HISTORY)
 
 # %% ../nbs/14a_run.ipynb #f649debe
 def _environment(gpus: list[int]) -> dict:
