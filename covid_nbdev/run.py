@@ -301,7 +301,8 @@ def train_parallel(
     task = {"store": os.path.abspath(store.path), "run": os.path.abspath(run), "config": asdict(config), "resume": resume,
             "device": device.type, "end": None if deadline_s is None else time.time() + deadline_s}
     _launch(task, processes, _environment(gpus[:processes]), lambda row: on_epoch and on_epoch(row, config))
-    return pd.DataFrame(torch.load(Path(run)/"last.pt", weights_only=True)["history"], columns=HISTORY)
+    state = torch.load(Path(run)/"last.pt", map_location="cpu", weights_only=True)
+    return pd.DataFrame(state["history"], columns=HISTORY)
 
 # %% ../nbs/14a_run.ipynb #f649debe
 def _environment(gpus: list[int]) -> dict:
