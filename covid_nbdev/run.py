@@ -257,6 +257,7 @@ def _process_main() -> None:
         os._exit(2)         # at once: the other processes may be waiting for this one
     torch.distributed.destroy_process_group()
 
+# %% ../nbs/14a_run.ipynb #4f9662ad
 def _launch(task: dict, processes: int, env: dict, on_row) -> None:
     "Run the processes to their end, or end them with us. `on_row` gets each epoch's row."
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes),
@@ -300,7 +301,8 @@ def train_parallel(
     task = {"store": os.path.abspath(store.path), "run": os.path.abspath(run), "config": asdict(config), "resume": resume,
             "device": device.type, "end": None if deadline_s is None else time.time() + deadline_s}
     _launch(task, processes, _environment(gpus[:processes]), lambda row: on_epoch and on_epoch(row, config))
-    return pd.read_csv(Path(run)/"history.csv", float_precision="round_trip")
+    state = torch.load(Path(run)/"last.pt", map_location="cpu", weights_only=True)
+    return pd.DataFrame(state["history"], columns=HISTORY)
 
 # %% ../nbs/14a_run.ipynb #f649debe
 def _environment(gpus: list[int]) -> dict:

@@ -129,6 +129,7 @@ def step(self: Learner) -> None:
     if self.scaler.get_scale() >= scale: self.schedule.step()
     self.optimizer.zero_grad()
 
+# %% ../nbs/14_train.ipynb #94c62d67
 @patch
 def call(self: Learner,
     event: str,           # before_fit, after_batch, before_validate or after_epoch
