@@ -116,8 +116,11 @@ def temporary_files(tmp_path_factory):
 # ---- make test shares the tests out over two processes (pytest-xdist); what belongs together stays in one of them
 LONGEST_FIRST = ("00_first_model", "test_demo", "16_results", "test_parallel", "test_site", "14_train", "test_train", "test_real",
                  "test_kernel", "13_adam", "08_augment")
-# What `make quick` leaves out, besides all that opens a browser or executes a notebook: files that train, start kernels or servers
-SLOW = ("test_demo", "test_kernel", "test_parallel", "test_site", "test_train", "test_real", "test_fuzz_scans", "test_results")
+# What `make quick` leaves out, besides all that opens a browser, executes a notebook or wants `tiny_run`: what trains, or takes ten seconds
+SLOW = ("test_demo", "test_kernel.", "test_parallel", "test_site", "test_train", "test_real", "test_fuzz_scans", "test_results",
+        "test_bad_input.py::test_full_disk", "test_weights.py::test_train", "test_phantom.py::test_calibration",
+        "test_phantom.py::test_memory", "test_scans.py::test_a_picture_that_kills", "test_scans.py::test_decoder_in",
+        "test_metrics.py::test_equal_to_torchmetrics", "test_privacy.py::test_pydicoms_own_files")
 
 
 def _group(nodeid: str) -> str:
@@ -130,7 +133,7 @@ def _group(nodeid: str) -> str:
 def pytest_collection_modifyitems(items):
     for item in items:
         if "browser" in item.fixturenames: item.add_marker("browser")
-        if item.path.stem in SLOW: item.add_marker("slow")
+        if "tiny_run" in item.fixturenames or item.nodeid.removeprefix("tests/").startswith(SLOW): item.add_marker("slow")
     place = {name: i for i, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(_group(item.nodeid), len(place)))      # stable
 
