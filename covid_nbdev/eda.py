@@ -70,7 +70,6 @@ def class_pixels(
     rows = range(len(store.labels)) if rows is None else rows
     return np.stack([np.bincount(np.asarray(store.labels[r]).ravel(), minlength=256)[:len(CLASSES)] for r in rows])
 
-# %% ../nbs/06_eda.ipynb #f9d8bbdf
 def class_balance(
     store,               # has .labels and .index with a column `source`
 ) -> pd.DataFrame:       # a row for each source with labels; shares from 0 to 1

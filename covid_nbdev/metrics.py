@@ -98,7 +98,6 @@ def recall(self: ConfusionMatrix) -> np.ndarray:
     "Share of the true pixels that were found, per class; NaN for a class absent from the truth."
     return np.where(self.present, self.hits/np.maximum(self.true_px, 1), np.nan)
 
-# %% ../nbs/03_metrics.ipynb #1858a10f
 @patch
 def miou(self: ConfusionMatrix,
     classes=None,        # class numbers to average; None for all
