@@ -26,7 +26,6 @@ from .hu import AIR_HU, Standardizer
 
 # %% ../nbs/08_augment.ipynb #ffdd01fa
 BACKGROUND = 3   # the class of what lies outside the slice
-
 FILL = dict(border_mode=cv2.BORDER_CONSTANT, fill=AIR_HU, fill_mask=BACKGROUND)
 
 # %% ../nbs/08_augment.ipynb #a111ddf4

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .core import BadInput, open_npy
+from .core import BadInput, one_line, open_npy
 from .hu import check_hu
 
 # %% ../nbs/05a_competition.ipynb #5388c24c
@@ -41,8 +41,8 @@ def read_table(
     path = Path(path)
     try: table = pd.read_csv(path, dtype={"patient": str, "number": int}, keep_default_na=False)
     except (ValueError, OverflowError, OSError) as e:   # pandas' own errors are ValueErrors
-        why = str(e).splitlines()[0][:80]
-        raise BadInput(f"{path.name}, which can't be read ({why})", f"a table with {', '.join(columns)}") from None
+        found = f"{path.name}, which can't be read ({one_line(e, 80)})"
+        raise BadInput(found, f"a table with {', '.join(columns)}") from None
     if missing := set(columns) - set(table.columns):
         raise BadInput(f"no column {' and no '.join(sorted(missing))} in {path.name}", ", ".join(columns))
     return table
@@ -68,6 +68,7 @@ def _open_part(folder: Path, source: str, patients: dict) -> Part:
     if images.dtype.kind not in "iuf" or images.shape != (n, side, side) or side % 32 or not side:
         raise BadInput(f"{images.dtype} {images.shape} in {names[0]}",
                        "numbers (N, S, S) or (N, S, S, 1), S divisible by 32")
+    if source == "medseg" and not n: raise BadInput(f"0 slices in {names[0]}", "1 or more")
     if names[1:]:
         masks = open_npy(folder/names[1])
         if masks.ndim == 4 and len(masks) != n:
@@ -89,7 +90,7 @@ def open_competition(
     if missing := [f for f in FILES["medseg"] if not (path/f).is_file()]:
         name, medseg = path.name or path, " and ".join(FILES["medseg"])
         found = f"no {' and no '.join(missing)} in {name}" if path.is_dir() else f"no folder {name}"
-        raise BadInput(found, f"{medseg} (and, if at hand, the other three of Kaggle's files)", "check the folder's name")
+        raise BadInput(found, f"{medseg} (and, if at hand, Kaggle's other three files)", "check the folder's name")
     if (path/"patients.csv").is_file():
         table = read_table(path/"patients.csv", ["source", "number", "patient"])
         patients = dict(zip(zip(table["source"], table["number"]), table["patient"]))
@@ -100,6 +101,4 @@ def open_competition(
         if present: parts.append(_open_part(path, source, patients))
     sides = {p.images.shape[1] for p in parts if len(p)}
     if len(sides) > 1: raise BadInput(f"slices of {sorted(sides)} pixels", "one size for all files")
-    if not any(len(p) for p in parts if p.source == "medseg"):
-        raise BadInput("0 slices in images_medseg.npy", "1 or more")
     return parts

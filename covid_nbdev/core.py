@@ -30,7 +30,6 @@ class BadInput(ValueError):
         super().__init__(" ".join(line.split()))
         self.parts = found, expected, do     # for another sentence with the same facts
 
-# %% ../nbs/00a_core.ipynb #f8e7e8a6
 def one_line(
     error,               # an error, a name, anything with a text
     most: int = 200,     # letters; the rest is cut
@@ -161,19 +160,18 @@ def check_zip(
 ) -> list[zipfile.ZipInfo]:              # its files, without the folders
     "Raise `BadInput` for an archive with entries that lead elsewhere, or one that unpacks to absurdly much."
     name, infos = one_line(Path(archive.filename or "archive").name), archive.infolist()
+    advice = "if you trust it, unpack it yourself"
     for info in infos:
         is_link = stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR)
         parts = {*re.split(r"[/\\]", info.filename.removesuffix("/"))}
         leaves = re.search(r"^[A-Za-z]:|[\x00-\x1f]", info.filename) or parts & {"", ".", ".."}
         if is_link or leaves or info.flag_bits & 1:
             why = "a link or a device" if is_link else "a path that leads elsewhere" if leaves else "encrypted"
-            raise BadInput(f"{one_line(ascii(info.filename), 60)} in {name}, {why}", "ordinary files",
-                           "if you trust it, unpack it yourself")
+            raise BadInput(f"{one_line(ascii(info.filename), 60)} in {name}, {why}", "ordinary files", advice)
     size, packed = sum(i.file_size for i in infos), sum(i.compress_size for i in infos)
-    if len(infos) > most_files or size > most_bytes or size > max(1e9, 1100*packed):   # a file of zeros: 1030 times
+    if len(infos) > most_files or size > most_bytes or size > max(1e9, 1100*packed):   # zeros pack 1030 times
         raise BadInput(f"{len(infos):,} files of {size/1e6:,.0f} MB packed in {packed/1e6:,.1f} MB in {name}",
-                       f"at most {most_files:,} files of {most_bytes/1e6:,.0f} MB, packed 1100 times",
-                       "if you trust it, unpack it yourself")
+                       f"at most {most_files:,} files of {most_bytes/1e6:,.0f} MB, packed 1100 times", advice)
     return [i for i in infos if not i.is_dir()]
 
 # %% ../nbs/00a_core.ipynb #1146eb84

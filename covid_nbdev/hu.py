@@ -27,7 +27,6 @@ TISSUES: dict[str, tuple[int, int]] = {   # typical low and high value in HU
     "aerated lung": (-900, -700),
     "air": (-1000, -1000),
 }
-
 AIR_HU = TISSUES["air"][0]   # fills what was never measured
 
 # %% ../nbs/01_hu.ipynb #d3b4088e
@@ -97,10 +96,9 @@ class Standardizer:
 # %% ../nbs/01_hu.ipynb #3bdb99d2
 def count_hu(
     slices,                      # iterable of HU arrays, read one at a time
-    clip: tuple = CLIP_HU,       # lowest and highest HU, whole numbers
-) -> np.ndarray:                 # int64, how many pixels have each HU from clip[0] to clip[1]
+) -> np.ndarray:                 # int64, how many pixels have each HU of the clip
     "A histogram with one bin per whole HU, filled slice by slice in constant memory."
-    low_hu, high_hu = clip
+    low_hu, high_hu = CLIP_HU
     counts = np.zeros(high_hu - low_hu + 1, np.int64)
     for hu in slices:
         above_low = np.rint(clip_hu(hu, low_hu, high_hu)).astype(np.int64) - low_hu
@@ -112,15 +110,14 @@ def count_hu(
 def fit(cls: Standardizer,
     slices,                     # iterable of HU arrays, such as the training rows of a store; read one at a time
     percentiles=(5, 95),        # pixels between these two are averaged, as the public notebooks do
-    clip=CLIP_HU,               # whole HU
 ):                              # Standardizer
     "Count each HU value, one slice at a time; percentiles, mean and std follow from the counts."
-    counts = count_hu(slices, clip)
+    counts = count_hu(slices)
     if not counts.any(): raise BadInput("no slices to fit on", "at least one training slice")
-    values_hu = np.arange(clip[0], clip[1] + 1)
+    values_hu = np.arange(CLIP_HU[0], CLIP_HU[1] + 1)
     share_up_to = counts.cumsum()/counts.sum()         # of all pixels, those at or below each HU
     first, last = np.searchsorted(share_up_to, np.array(percentiles)/100)
     counts, values_hu = counts[first:last + 1], values_hu[first:last + 1]
     mean_hu = np.average(values_hu, weights=counts)
     std_hu = np.sqrt(np.average((values_hu - mean_hu)**2, weights=counts))
-    return cls(float(mean_hu), max(float(std_hu), 1.0), tuple(clip))   # a constant picture has no spread to divide by
+    return cls(float(mean_hu), max(float(std_hu), 1.0))   # a constant picture has no spread to divide by

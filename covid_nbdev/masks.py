@@ -16,8 +16,7 @@ from .hu import window, WINDOWS
 CLASSES = ("ground_glass", "consolidation", "lungs_other", "background")
 
 # From Okabe and Ito's palette: people with any common color blindness can tell these apart.
-CLASS_COLORS = {"ground_glass": "#56B4E9", "consolidation": "#E69F00",
-                "lungs_other": "#009E73", "background": "#999999"}
+CLASS_COLORS = dict(zip(CLASSES, ("#56B4E9", "#E69F00", "#009E73", "#999999")))
 
 # %% ../nbs/02_masks.ipynb #c1f362bb
 def mask_to_onehot(
@@ -30,8 +29,7 @@ def mask_to_onehot(
     return (mask[..., None] == np.arange(len(CLASSES))).astype(np.uint8)
 
 # %% ../nbs/02_masks.ipynb #d33e6f2f
-# Label for each of the 16 ways in which 4 channels can be hot: bit c of the code says that channel c is. Of several,
-# consolidation comes first, then ground glass, then lung.
+# The label for each of 16 codes (bit c: channel c is hot). Of several, consolidation wins, then ground glass, then lung.
 FOLD_TABLE = np.array([next((c for c in (1, 0, 2, 3) if code >> c & 1), 3) for code in range(16)], np.uint8)
 
 # %% ../nbs/02_masks.ipynb #32e82c2e
@@ -84,9 +82,8 @@ def show_mask(
     alpha: float = 0.4,    # 0 shows no color, 1 hides the slice
 ):                         # the axes
     "Draw `mask_overlay`, with a title and a legend."
-    if ax is None:
-        import matplotlib.pyplot as plt
-        ax = plt.subplots(figsize=(4, 4))[1]
+    import matplotlib.pyplot as plt
+    ax = ax or plt.subplots(figsize=(4, 4))[1]
     ax.imshow(mask_overlay(hu, mask, classes, alpha))
     ax.axis("off")
     ax.set_title(title, fontsize=10)

@@ -73,14 +73,13 @@ def playable(
 # %% ../nbs/03a_play.ipynb #436b3858
 def window_html(
     hu,                       # Hounsfield units (H, W), rounded to whole ones; 512 x 512 make half a megabyte
-    windows: dict = WINDOWS,  # name: (level, width) in HU; the first is shown at the start
 ) -> Playable:
     "A slice whose window the reader sets, with the HU under the cursor."
     hu = np.asarray(hu)
     if hu.ndim != 2: raise BadInput(f"an array of shape {hu.shape}", "one slice (H, W)", "choose one: hu[0]")
     check_hu(hu, "the slice")
-    level, width = next(iter(windows.values()))
-    data = {"rows": hu.shape[0], "columns": hu.shape[1], "presets": windows, "hu": pack(np.rint(hu).astype(np.int16))}
+    level, width = WINDOWS["lung"]
+    data = {"rows": hu.shape[0], "columns": hu.shape[1], "presets": WINDOWS, "hu": pack(np.rint(hu).astype(np.int16))}
     alt = f"A chest slice in a window of level {level} and width {width} HU."
     caption = ("Set level and width, or choose a window. The gray band shows where it lies on the axis of HU; the bars "
                "are the slice's histogram (logarithmic). R, L: the patient's right and left. Not for diagnosis.")
