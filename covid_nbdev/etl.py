@@ -56,7 +56,7 @@ def is_store(
 
 def _check_store(images, labels, index):
     "The three files belong together."
-    found = f"images {images.dtype} {images.shape}, labels {labels.dtype} {labels.shape}, {len(index)} rows in index.csv"
+    found = f"{images.dtype} images {images.shape}, {labels.dtype} labels {labels.shape}, {len(index)} rows of index"
     agree = images.shape == labels.shape == (len(index), *images.shape[-1:]*2)
     if not agree or (images.dtype, labels.dtype) != (np.int16, np.uint8):
         raise BadInput(found, "int16 and uint8 (N, S, S), N rows", "build the store again: covid_etl SRC STORE")

@@ -29,7 +29,7 @@ def mask_to_onehot(
     return (mask[..., None] == np.arange(len(CLASSES))).astype(np.uint8)
 
 # %% ../nbs/02_masks.ipynb #d33e6f2f
-# The label for each of 16 codes (bit c: channel c is hot). Of several, consolidation wins, then ground glass, then lung.
+# The label for each of 16 codes (bit c: channel c is hot). Of several, consolidation wins, then ground glass, lung.
 FOLD_TABLE = np.array([next((c for c in (1, 0, 2, 3) if code >> c & 1), 3) for code in range(16)], np.uint8)
 
 # %% ../nbs/02_masks.ipynb #32e82c2e

@@ -49,8 +49,8 @@ _FIGURE = """<figure class="covid-play" data-covid-play="{name}" data-lm-suppres
 
 _ERROR_COLORS = [[round(255*v) for v in color] for color in (AGREE, FALSE_POSITIVE, FALSE_NEGATIVE)]   # for scripts
 
-_DRAWING = ("Both kinds of lesion count as one. Draw with mouse or finger; with the keyboard, arrows move the brush and "
-            "Space lowers and lifts it. Lung window. Not for diagnosis.")
+_DRAWING = ("Both kinds of lesion count as one. Draw with mouse or finger; with the keyboard, arrows move the brush "
+            "and Space lowers and lifts it. Lung window. Not for diagnosis.")
 
 # %% ../nbs/03a_play.ipynb #46770e6d
 def playable(
@@ -65,8 +65,8 @@ def playable(
                              for file in ("play.css", "play.js", f"{name}.js"))
     png = io.BytesIO()
     Image.fromarray(np.asarray(still, np.uint8)).save(png, "PNG", optimize=True)
-    html = _FIGURE.format(name=name, alt=escape(alt), caption=escape(caption), style=style, common=common, script=script,
-                          png=base64.b64encode(png.getvalue()).decode(),
+    html = _FIGURE.format(name=name, alt=escape(alt), caption=escape(caption), style=style, common=common,
+                          script=script, png=base64.b64encode(png.getvalue()).decode(),
                           numbers=json.dumps(data).replace("<", "\\u003c"))
     return Playable("\n".join(line for line in html.splitlines() if line.strip()))   # Markdown ends at a blank line
 
