@@ -26,7 +26,6 @@ from .hu import AIR_HU, Standardizer
 
 # %% ../nbs/08_augment.ipynb #ffdd01fa
 BACKGROUND = 3   # the class of what lies outside the slice
-
 FILL = dict(border_mode=cv2.BORDER_CONSTANT, fill=AIR_HU, fill_mask=BACKGROUND)
 
 # %% ../nbs/08_augment.ipynb #a111ddf4
@@ -46,7 +45,6 @@ def train_transforms(
         A.HorizontalFlip(p=flip),
     ])
 
-# %% ../nbs/08_augment.ipynb #d7f116e5
 def valid_transforms(
     size: int,         # side of what comes out, in pixels
 ) -> A.Compose:
@@ -86,7 +84,6 @@ class ShuffledSampler(Sampler):
         rng = np.random.default_rng([self.dataset.seed, self.dataset.epoch])
         return iter(rng.permutation(len(self.dataset)).tolist())
 
-# %% ../nbs/08_augment.ipynb #f3774058
 class Loaders(NamedTuple):
     "Both loaders, and the standardizer that was fitted on the training rows."
     train: DataLoader

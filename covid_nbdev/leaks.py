@@ -13,14 +13,11 @@ import pandas as pd
 # %% ../nbs/07_leaks.ipynb #fb90e4db
 def content_box(
     hu,                        # HU (H, W)
-    air_hu: float = -900,      # what lies below is air or canvas
-    least: float = 0.02,       # share of a row or column that must be more than air; noise alone has less
 ) -> tuple[slice, slice]:      # rows and columns of the content; everything if there is none
-    "The rectangle that holds what is not air."
-    solid = np.asarray(hu) > air_hu
+    "The rectangle that holds what is not air or canvas: rows and columns with more than 2 %; noise alone has less."
     box = []
     for axis in (1, 0):
-        where = np.flatnonzero(solid.mean(axis=axis) > least)
+        where = np.flatnonzero((np.asarray(hu) > -900).mean(axis=axis) > .02)
         box.append(slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(None))
     return tuple(box)
 

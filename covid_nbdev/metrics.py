@@ -98,7 +98,6 @@ def recall(self: ConfusionMatrix) -> np.ndarray:
     "Share of the true pixels that were found, per class; NaN for a class absent from the truth."
     return np.where(self.present, self.hits/np.maximum(self.true_px, 1), np.nan)
 
-# %% ../nbs/03_metrics.ipynb #1858a10f
 @patch
 def miou(self: ConfusionMatrix,
     classes=None,        # class numbers to average; None for all
@@ -163,14 +162,12 @@ def bootstrap_interval(
     classes=None,        # class numbers to average; None for all
     groups=None,         # (N,) patient of each slice; None if every slice stands for itself
     n_draws: int = 1000, # how often the set is drawn anew
-    seed: int = 0,       # of the draws
-    level: float = 0.95, # share of the draws that lies inside
 ) -> tuple[float, float]:    # low and high end
-    "Percentile bootstrap interval of the pooled mIoU, drawing patients (or slices) with replacement."
+    "95 % bootstrap interval of the pooled mIoU, drawing patients (or slices) with replacement."
     matrices = np.asarray(matrices)
     groups = np.arange(len(matrices)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     by_group = np.stack([matrices[groups == g].sum(0) for g in np.unique(groups)])
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     draws = [miou_pooled(by_group[rng.integers(0, len(by_group), len(by_group))], classes) for _ in range(n_draws)]
-    low, high = np.nanpercentile(draws, [50*(1 - level), 50*(1 + level)])
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
     return float(low), float(high)

@@ -15,19 +15,18 @@ import numpy as np
 from .anatomy import body_views, make_patient, medseg_slice, render, volume_slices
 from .core import atomic_folder, BadInput, progress_bar, start_npy
 
-# %% ../nbs/04_phantom.ipynb #7f923e17
-def check_request(size, seed):
+# %% ../nbs/04_phantom.ipynb #378167a3
+def _check_request(size, seed):
     if size < 64 or size % 32: raise BadInput(f"size {size}", "a multiple of 32, at least 64", "try 256 or 512")
     if seed < 0: raise BadInput(f"seed {seed}", "a whole number, 0 or more")
 
-# %% ../nbs/04_phantom.ipynb #378167a3
 def make_volume(
     seed: int,            # the patient
     n_slices: int = 40,   # at equal distances
     size: int = 512,      # side in pixels, a multiple of 32, at least 64
 ) -> tuple:               # hu int16 (N, H, W), labels uint8 (N, H, W)
     "One patient from above the apex of the lungs to below the diaphragm, whole body in view."
-    check_request(size, seed)
+    _check_request(size, seed)
     if n_slices < 1: raise BadInput(f"{n_slices} slices", "1 or more")
     hu, labels = zip(*volume_slices(seed, n_slices, size))
     return np.stack(hu), np.stack(labels)
@@ -40,7 +39,7 @@ def make_slice(
     number: int = 0,         # which slice of this patient
 ) -> tuple:                  # hu int16 (H, W), labels uint8 (H, W)
     "One slice of one patient, with lesions in nearly all cases."
-    check_request(size, seed)
+    _check_request(size, seed)
     if style not in ("medseg", "radiopaedia"): raise BadInput(f"style {style!r}", "'medseg' or 'radiopaedia'")
     p = make_patient(seed, style)
     if style == "medseg": return medseg_slice(p, size, number)[:2]
@@ -62,9 +61,6 @@ def pixel_auc(
     return float((b*(a.cumsum() - a/2)).sum()/(a.sum()*b.sum()))
 
 # %% ../nbs/04_phantom.ipynb #9978d930
-README = ("Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here. For\n"
-          "learning and testing. A result on it is no evidence of clinical performance; not for diagnosis.\n")
-
 def radiopaedia_part(n, size, seed):
     "n slices in volumes of 16 or more, nine volumes at most -> patient, hu, labels."
     for v, part in enumerate(np.array_split(np.arange(n), np.clip(n//16, 1, 9))):
@@ -77,7 +73,6 @@ def medseg_part(n, size, seed, first=0):
     for patient, number in slices[:n]:
         yield f"M{seed}-{first + patient}", *make_slice(1_000_000*seed + first + patient, size, number=number)
 
-# %% ../nbs/04_phantom.ipynb #09e10610
 def write_part(folder, source, test, n, size, slices, bar):
     "Stream one source into its files -> source, number, patient of each slice."
     with ExitStack() as files:
@@ -99,17 +94,18 @@ def write_phantom_dataset(
     seed: int = 0,             # other seeds, other patients
 ) -> Path:                     # dest
     "Write the phantom in Kaggle's layout, slice by slice."
-    check_request(size, seed)
+    _check_request(size, seed)
     for name, n, least in (("n_radiopaedia", n_radiopaedia, 0), ("n_medseg", n_medseg, 1), ("n_test", n_test, 1)):
         if n < least: raise BadInput(f"{name}={n}", f"{least} or more")
     parts = [("radiopedia", "", n_radiopaedia, radiopaedia_part(n_radiopaedia, size, seed)),
              ("medseg", "", n_medseg, medseg_part(n_medseg, size, seed)),
              ("medseg", "test_", n_test, medseg_part(n_test, size, seed, first=800_000))]
     rows = [("source", "number", "patient")]
-    total = n_radiopaedia + n_medseg + n_test
-    with atomic_folder(dest) as folder, progress_bar(total=total, desc="phantom", unit="slice") as bar:
+    with atomic_folder(dest) as folder, progress_bar(total=sum(part[2] for part in parts), desc="phantom") as bar:
         for source, test, n, slices in parts:
             if n: rows += write_part(folder, source, test, n, size, slices, bar)
         with open(folder/"patients.csv", "w", newline="") as f: csv.writer(f).writerows(rows)
-        (folder/"README.txt").write_text(README)
+        (folder/"README.txt").write_text(
+            "Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here. For\n"
+            "learning and testing. A result on it is no evidence of clinical performance; not for diagnosis.\n")
     return Path(dest)

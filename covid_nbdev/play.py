@@ -36,7 +36,6 @@ class Playable(str):
     def _repr_html_(self): return str(self)
     def __repr__(self): return "a figure to play with"      # not the whole page
 
-# %% ../nbs/03a_play.ipynb #de73bc6e
 _FIGURE = """<figure class="covid-play" data-covid-play="{name}" data-lm-suppress-shortcuts="true" aria-label="{alt}">
 <style>{style}</style>
 <img src="data:image/png;base64,{png}" alt="{alt}">
@@ -47,6 +46,11 @@ _FIGURE = """<figure class="covid-play" data-covid-play="{name}" data-lm-suppres
 "use strict";
 {common}{script}}})();</script>
 </figure>"""      # JupyterLab leaves the arrow keys to a figure that suppresses its shortcuts
+
+_ERROR_COLORS = [[round(255*v) for v in color] for color in (AGREE, FALSE_POSITIVE, FALSE_NEGATIVE)]   # for scripts
+
+_DRAWING = ("Both kinds of lesion count as one. Draw with mouse or finger; with the keyboard, arrows move the brush "
+            "and Space lowers and lifts it. Lung window. Not for diagnosis.")
 
 # %% ../nbs/03a_play.ipynb #46770e6d
 def playable(
@@ -61,33 +65,25 @@ def playable(
                              for file in ("play.css", "play.js", f"{name}.js"))
     png = io.BytesIO()
     Image.fromarray(np.asarray(still, np.uint8)).save(png, "PNG", optimize=True)
-    html = _FIGURE.format(name=name, alt=escape(alt), caption=escape(caption), style=style, common=common, script=script,
-                          png=base64.b64encode(png.getvalue()).decode(),
+    html = _FIGURE.format(name=name, alt=escape(alt), caption=escape(caption), style=style, common=common,
+                          script=script, png=base64.b64encode(png.getvalue()).decode(),
                           numbers=json.dumps(data).replace("<", "\\u003c"))
     return Playable("\n".join(line for line in html.splitlines() if line.strip()))   # Markdown ends at a blank line
 
 # %% ../nbs/03a_play.ipynb #436b3858
 def window_html(
     hu,                       # Hounsfield units (H, W), rounded to whole ones; 512 x 512 make half a megabyte
-    windows: dict = WINDOWS,  # name: (level, width) in HU; the first is shown at the start
 ) -> Playable:
     "A slice whose window the reader sets, with the HU under the cursor."
     hu = np.asarray(hu)
     if hu.ndim != 2: raise BadInput(f"an array of shape {hu.shape}", "one slice (H, W)", "choose one: hu[0]")
     check_hu(hu, "the slice")
-    level, width = next(iter(windows.values()))
-    rows, columns = hu.shape
-    data = {"rows": rows, "columns": columns, "presets": windows, "hu": pack(np.rint(hu).astype(np.int16))}
+    level, width = WINDOWS["lung"]
+    data = {"rows": hu.shape[0], "columns": hu.shape[1], "presets": WINDOWS, "hu": pack(np.rint(hu).astype(np.int16))}
     alt = f"A chest slice in a window of level {level} and width {width} HU."
     caption = ("Set level and width, or choose a window. The gray band shows where it lies on the axis of HU; the bars "
                "are the slice's histogram (logarithmic). R, L: the patient's right and left. Not for diagnosis.")
     return playable("hu_window", data, np.rint(255*window(hu, level, width)), alt, caption)
-
-# %% ../nbs/03a_play.ipynb #2ca6f1db
-_ERROR_COLORS = [[round(255*v) for v in color] for color in (AGREE, FALSE_POSITIVE, FALSE_NEGATIVE)]   # for scripts
-
-_DRAWING = ("Both kinds of lesion count as one. Draw with mouse or finger; with the keyboard, arrows move the brush and "
-            "Space lowers and lifts it. Lung window. Not for diagnosis.")
 
 # %% ../nbs/03a_play.ipynb #2d16d6a6
 def second_reader_html(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_nbdev.eda import class_balance, hu_histogram, hu_percentiles, show_samples
+from covid_nbdev.eda import class_balance, hu_histogram, show_samples
 from covid_nbdev.core import BadInput
 from covid_nbdev.masks import CLASSES
 from covid_nbdev.phantom import make_slice
@@ -57,12 +57,6 @@ def test_histogram_by_brute_force(store):
             if (source, name) in table: assert (np.histogram(hu.clip(-1600, 899), edges)[0] == table[source, name]).all()
             else: assert hu.size == 0
     assert hu_histogram(store, rows=[0, 1]).columns.get_level_values(0).unique().tolist() == ["radiopedia"]
-
-
-def test_percentiles_are_numpys_to_a_bin(store):
-    table = hu_percentiles(hu_histogram(store), (5, 50, 95))
-    hu = store.images[4:16][store.labels[4:16] == 2]
-    assert np.abs(table.loc[("medseg", "lungs_other")] - np.percentile(hu, [5, 50, 95])).max() <= 10
 
 
 def test_memory_does_not_grow_with_the_slices(tmp_path):
