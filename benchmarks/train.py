@@ -21,7 +21,6 @@ from covid_nbdev.augment import dataloaders
 from covid_nbdev.etl import build_store
 from covid_nbdev.model import build_model
 from covid_nbdev.phantom import write_phantom_dataset
-from covid_nbdev.devices import FASTER
 from covid_nbdev.train import Learner, TrainConfig, train_epoch
 
 warnings.filterwarnings("ignore")
@@ -94,7 +93,7 @@ def speed():
         write_phantom_dataset(Path(tmp)/"raw", n_radiopaedia=0, n_medseg=BATCH*STEPS + 24, n_test=1, size=256, seed=0)
         store = build_store(Path(tmp)/"raw", Path(tmp)/"store", progress=False)
         torch.manual_seed(0)
-        start = build_model().to(memory_format=FASTER)
+        start = build_model().to(memory_format=torch.channels_last)
         seconds, weights = {name: [] for name in WAYS}, {}
         for n in range(ROUNDS + 1):                                    # the first round warms up
             for name in list(WAYS)[n % len(WAYS):] + list(WAYS)[:n % len(WAYS)]:
@@ -127,12 +126,12 @@ def waiting(store, start):
 
 def saved_bytes(encoder, size, precision) -> int:
     "Bytes that the forward pass of one slice keeps for the backward pass: each tensor's memory once, weights left out."
-    model, seen = build_model(encoder).to(memory_format=FASTER).train(), {}
+    model, seen = build_model(encoder).to(memory_format=torch.channels_last).train(), {}
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     def keep(t):
         if t.untyped_storage().data_ptr() not in weights: seen[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes(), t
         return t
-    x = torch.zeros(1, 1, size, size).contiguous(memory_format=FASTER)
+    x = torch.zeros(1, 1, size, size).contiguous(memory_format=torch.channels_last)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"): logits = model(x)
         loss_fn(logits.float(), torch.zeros(1, size, size, dtype=torch.long))

@@ -11,7 +11,6 @@ import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
@@ -116,15 +115,11 @@ def _same_randomness(loader, device):
 # %% ../nbs/13_adam.ipynb #947ba884
 def _losses_at(lrs, model, loader, loss_fn, optimizer) -> list[float]:
     "One training step at each rate: the losses, until one explodes or is no longer finite."
-    losses, lowest, batches = [], math.inf, iter(loader)
-    device = next(model.parameters()).device
-    for lr in lrs:
-        batch = next(batches, None)
-        if batch is None: batch = next(batches := iter(loader), None)     # once more from the start
-        if batch is None: raise ValueError("found a loader without minibatches; expected at least one")
+    losses, lowest, device = [], math.inf, next(model.parameters()).device
+    batches = (batch for _ in lrs for batch in loader)     # from the start again when they run out
+    for lr, (x, y) in zip(lrs, batches):
         for group in optimizer.param_groups: group["lr"] = float(lr)
         optimizer.zero_grad()
-        x, y = batch
         loss = loss_fn(model(x.to(device)), y.to(device))
         loss.backward()
         if not loss.isfinite(): break
@@ -142,16 +137,6 @@ class LRFind:
     lrs: np.ndarray      # learning rate of each minibatch, rising
     losses: np.ndarray   # smoothed loss at each
     suggestion: float    # a tenth of the rate with the lowest loss
-
-    def plot(self, ax=None):
-        "Loss over learning rate, with the suggestion marked; the axes."
-        if ax is None: _, ax = plt.subplots(figsize=(6, 2.8))
-        ax.semilogx(self.lrs, self.losses, color="#0072B2")
-        low, start = self.losses.min(), self.losses[0]
-        ax.set_ylim(low - .1*abs(low), max(1.3*start, 2*start - low))    # an explosion would flatten the rest
-        ax.axvline(self.suggestion, color="#D55E00", ls="--", label=f"suggestion {self.suggestion:.2g}")
-        ax.set_xlabel("learning rate"); ax.set_ylabel("smoothed loss"); ax.legend(fontsize=8)
-        return ax
 
 # %% ../nbs/13_adam.ipynb #e3f0a159
 def lr_find(
@@ -171,7 +156,7 @@ def lr_find(
     lrs, model = np.geomspace(lr_min, lr_max, steps), copy.deepcopy(model).train()
     with _same_randomness(loader, next(model.parameters()).device):
         losses = _losses_at(lrs, model, loader, loss_fn, optimizer_class(model.parameters(), lr=lr_min))
-    if not losses: raise ValueError("found a loss that is not finite at the first minibatch; expected a finite one")
+    if not losses: raise ValueError("found a loader without minibatches, or a first loss that is not finite")
     weights = np.hanning(min(smooth, len(losses)) + 2)[1:-1]      # each loss and its neighbors on both sides
     losses = np.convolve(losses, weights, "same")/np.convolve(np.ones(len(losses)), weights, "same")
     lrs = lrs[:len(losses)]

@@ -155,7 +155,7 @@ def test_on_one_cpu_it_is_the_plain_loop(odd, tmp_path):
     def fresh():
         torch.manual_seed(config.seed)
         loaders = t.dataloaders(odd, config.size, config.batch_size, config.seed, rotate=config.rotate)
-        return loaders, t.build_model(config.encoder).to(memory_format=t.FASTER)
+        return loaders, t.build_model(config.encoder).to(memory_format=torch.channels_last)
     train_run(odd, tmp_path/"run", config, device="cpu", progress=False, on_epoch=None)
     loaders, fitted = fresh()
     t.fit(fitted, loaders, config)
