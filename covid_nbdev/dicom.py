@@ -31,6 +31,9 @@ from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, RLELossl
 from .core import BadInput, check_zip, MOST_FILE_BYTES, MOST_FILES, one_line, progress_bar, to_int16
 
 # %% ../nbs/19a_dicom.ipynb #1731f557
+PADDING_BELOW_HU = -1500    # no tissue, and no noise of air, reaches so far down: scanners fill corners with it
+UNMEASURED = -32768         # marks padding, until a Scan counts it and sets it to air
+
 def check_size(
     shape,         # of the scan's array, three axes
     what: str,     # the scan's name in the error
@@ -39,11 +42,8 @@ def check_size(
     least, middle, most = sorted(map(int, shape))
     if least < 1 or most > 4096 or middle*most > 1 << 23 or least*middle*most > 1 << 30:
         raise BadInput(f"{'×'.join(map(str, shape))} voxels in {what}",
-                       "a CT: axes of 1 to 4096, slices of 8 and scans of 1073 million at most", "cut out the chest first")
-
-# %% ../nbs/19a_dicom.ipynb #63eebc7e
-PADDING_BELOW_HU = -1500    # no tissue, and no noise of air, reaches so far down: scanners fill corners with it
-UNMEASURED = -32768         # marks padding, until a Scan counts it and sets it to air
+                       "a CT: axes of 1 to 4096, at most 8 million pixels a slice and 1 billion in all",
+                       "cut out the chest first")
 
 def mark_padding(
     hu,                        # one slice in HU (H, W), any numeric dtype
@@ -65,9 +65,10 @@ _BY_PYDICOM = {*UncompressedTransferSyntaxes, RLELossless}
 class _Unfit(Exception):
     "Why one file is left out."
 
-def _numbers(ds, keyword: str, n: int):
-    "n finite numbers of an attribute, or None where it is absent or empty."
+def _numbers(ds, keyword: str, n: int, needed: str = ""):
+    "n finite numbers of an attribute; where it is absent or empty None, or `_Unfit` if something needs it."
     value = ds.get(keyword)
+    if value in (None, "") and needed: raise _Unfit(f"no {needed} ({keyword})")
     if value in (None, ""): return None
     values = tuple(float(v) for v in (value if n > 1 else [value]))
     if len(values) != n or not np.isfinite(values).all(): raise _Unfit(f"damaged {keyword}")
@@ -91,9 +92,7 @@ def _check_picture(ds) -> None:
 
 def _leads_to(ds) -> np.ndarray:
     "Where slices, rows and columns lead. A stack is counted towards the head (or the left, or the back)."
-    orientation = _numbers(ds, "ImageOrientationPatient", 6)
-    if orientation is None: raise _Unfit("no orientation (ImageOrientationPatient)")
-    to_column, to_row = np.reshape(orientation, (2, 3))
+    to_column, to_row = np.reshape(_numbers(ds, "ImageOrientationPatient", 6, "orientation"), (2, 3))
     if not np.allclose([to_column @ to_column, to_row @ to_row, to_column @ to_row], (1, 1, 0), atol=.01):
         raise _Unfit("damaged ImageOrientationPatient")
     normal = np.cross(to_column, to_row)
@@ -103,8 +102,7 @@ def _leads_to(ds) -> np.ndarray:
 def _as_slice(name: str, opener, ds) -> types.SimpleNamespace:
     "What the first pass keeps of one file: all that choosing and stacking need."
     _check_picture(ds)
-    leads_to, position = _leads_to(ds), _numbers(ds, "ImagePositionPatient", 3)
-    if position is None: raise _Unfit("no position (ImagePositionPatient)")
+    leads_to, position = _leads_to(ds), _numbers(ds, "ImagePositionPatient", 3, "position")
     shape, spacing_mm = (int(ds.Rows), int(ds.Columns)), _numbers(ds, "PixelSpacing", 2)
     thickness = _numbers(ds, "SpacingBetweenSlices", 1) or _numbers(ds, "SliceThickness", 1)
     series, acquisition, instance = (int(ds.get(f"{n}Number") or 0) for n in ("Series", "Acquisition", "Instance"))
@@ -179,18 +177,17 @@ def _choose(slices: list, series, what: str, notes: list) -> list:
     if not 1 <= number <= len(ranked): raise BadInput(f"series {series} in {what}", f"1 to {len(ranked)} ({about})")
     if len(ranked) > 1: notes.append(f"{len(ranked)} series, number {number} taken ({about})")
     if (plane := ranked[number - 1][0].plane) != "axial":
-        raise BadInput(f"{plane} slices in {what}", "axial slices, as the network was trained on",
-                       "export the axial series of the same examination")
+        raise BadInput(f"{plane} slices in {what}", "axial ones, as in training", "export the axial series")
     return ranked[number - 1]
 
 def _in_order(chosen: list, skipped: dict, notes: list) -> list:
     "From feet to head, one slice for each place: of several the one with the lowest acquisition and instance number."
-    kept, place = [], lambda s: round(s.at_mm, 2)
-    for s in sorted(chosen, key=lambda s: (place(s), s.number, s.name)):
-        if kept and place(s) == place(kept[-1]): skipped[s.name] = f"duplicate: same place as {kept[-1].name}"
-        else: kept.append(s)
+    kept = {}
+    for s in sorted(chosen, key=lambda s: (round(s.at_mm, 2), s.number, s.name)):
+        first = kept.setdefault(round(s.at_mm, 2), s)
+        if s is not first: skipped[s.name] = f"duplicate: same place as {first.name}"
     if twice := len(chosen) - len(kept): notes.append(f"duplicates: {twice} at a place that another slice holds")
-    return kept
+    return list(kept.values())
 
 # %% ../nbs/19a_dicom.ipynb #620296e3
 def _spacing_mm(slices: list, notes: list) -> tuple | None:
@@ -207,7 +204,7 @@ def _spacing_mm(slices: list, notes: list) -> tuple | None:
     notes.append("no pixel spacing or slice distance in the header: no ml")
 
 # %% ../nbs/19a_dicom.ipynb #e5febc29
-_MEMORY_BYTES, _START_S, _DECODE_S = 1 << 30, 60, 5     # of the second process: memory, time to start, for one picture
+_MEMORY_BYTES, _START_S, _DECODE_S = 1 << 30, 60, 5     # of the second process; the last for one picture
 
 def _prepare_decoder() -> None:
     "Runs first in the second process: no output, little memory."
@@ -231,8 +228,7 @@ class _Decoder:
         try: ready.result(_START_S)
         except (BrokenProcessPool, TimeoutError):
             self.close()
-            raise BadInput("a decoder for compressed pictures that does not start", "pydicom and python-gdcm",
-                           "install them: pip install python-gdcm") from None
+            raise BadInput("a decoder that does not start", "python-gdcm", "pip install python-gdcm") from None
 
     def close(self) -> None:
         if self.pool is None: return
