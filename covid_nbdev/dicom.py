@@ -27,7 +27,6 @@ import pydicom
 from pydicom.pixels import apply_modality_lut, pixel_array
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, RLELossless, UncompressedTransferSyntaxes
 
-# %% ../nbs/19a_dicom.ipynb #2718831e
 from .core import BadInput, check_zip, MOST_FILE_BYTES, MOST_FILES, one_line, progress_bar, to_int16
 
 # %% ../nbs/19a_dicom.ipynb #1731f557

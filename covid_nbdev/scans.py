@@ -9,7 +9,6 @@ __all__ = ['AXIAL', 'turn', 'find_axes', 'write_dicom_series', 'write_nifti', 'S
 # %% ../nbs/19_scans.ipynb #769ff131
 import gzip
 import hashlib
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,8 +51,7 @@ def find_axes(
         raise BadInput(f"no three directions in the orientation of {what}", "one for each axis", "repair the header")
     tilt = np.degrees(np.arccos(np.abs(directions/length).max(0).clip(max=1))).max()
     if tilt > 20:
-        raise BadInput(f"axes tilted by {tilt:.0f}° against the body's in {what}", "at most 20°",
-                       "resample the scan to axial slices first")
+        raise BadInput(f"axes tilted by {tilt:.0f}° against the body's in {what}", "at most 20°", "resample to axial slices")
     return "".join(nib.aff2axcodes(nib.affines.from_matvec(directions/length)))
 
 # %% ../nbs/19_scans.ipynb #a7a122ad
@@ -127,7 +125,7 @@ class Scan:
     def __len__(self) -> int: return len(self.hu)
 
     @property
-    def ml_per_voxel(self) -> float | None: return math.prod(self.spacing_mm)/1000 if self.spacing_mm else None
+    def ml_per_voxel(self) -> float | None: return float(np.prod(self.spacing_mm))/1000 if self.spacing_mm else None
 
     def restore(self,
         labels,           # (N, S, S), anything per pixel
@@ -199,8 +197,7 @@ def _nifti_hu(f, header, shape, what: str, progress: bool) -> np.ndarray:
         try:
             with np.errstate(all="ignore"): hu = voxels[:, :, k].reshape(shape[:2])
         except ValueError:
-            found = f"{what} cut short in slab {k} of {shape[2]}"
-            raise BadInput(found, "all of its voxels", "copy it again") from None
+            raise BadInput(f"{what} cut short in slab {k} of {shape[2]}", "all voxels", "copy it again") from None
         slabs.append(mark_padding(hu, what=what))
     return np.stack(slabs, -1)
 
@@ -260,8 +257,7 @@ def _read_npy(path) -> Scan:
     if images.ndim == 4 and images.shape[-1] == 1: images = images[..., 0]
     if images.ndim == 2: images = images[None]
     if images.ndim != 3 or images.dtype.kind not in "iuf" or not len(images) or images.shape[1] != images.shape[2]:
-        raise BadInput(f"{images.dtype} {images.shape} in {Path(path).name}",
-                       "numbers (N, S, S) or (N, S, S, 1): square slices in HU")
+        raise BadInput(f"{images.dtype} {images.shape} in {Path(path).name}", "square slices in HU, (N, S, S)")
     check_hu([(hu.min(), hu.max()) for hu in images], Path(path).name)     # one slice at a time
     return Scan(images, None, AXIAL, (slice(0, images.shape[1]),)*2)
 
@@ -273,6 +269,5 @@ def read_scan(
     "A scan from any file it may come in. Of a .npy file only its slices are known, which must be axial already."
     name = Path(path).name.lower()
     if Path(path).is_dir() or not name.endswith((".npy", ".nii", ".nii.gz")): return read_dicom(path, series, progress)
-    if series is not None:
-        raise BadInput(f"series {series} of {one_line(Path(path).name)}", "a series number with DICOM alone")
+    if series is not None: raise BadInput(f"series {series} of {one_line(Path(path).name)}", "a series of DICOM alone")
     return _read_npy(path) if name.endswith(".npy") else read_nifti(path, progress)
