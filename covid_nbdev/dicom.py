@@ -188,7 +188,6 @@ def _in_order(chosen: list, skipped: dict, notes: list) -> list:
     if twice := len(chosen) - len(kept): notes.append(f"duplicates: {twice} at a place that another slice holds")
     return list(kept.values())
 
-# %% ../nbs/19a_dicom.ipynb #620296e3
 def _spacing_mm(slices: list, notes: list) -> tuple | None:
     "Distance of slices, rows, columns; notes on gaps and on what lies between thin slices."
     steps, thickness = np.diff([s.at_mm for s in slices]), slices[0].thickness_mm
@@ -246,12 +245,10 @@ class _Decoder:
 # %% ../nbs/19a_dicom.ipynb #ca1adcb1
 def _padding(ds, stored) -> np.ndarray | bool:
     "Which pixels are padding, as the header says."
-    ends = []
-    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
-        value = ds.get(keyword)
-        if value in (None, "", b""): continue
-        value = int.from_bytes(value[:2], "little") if isinstance(value, bytes) else int(value)
-        ends.append(value - (1 << 16) if stored.dtype.kind == "i" and value >= 1 << 15 else value)
+    values = [ds.get(keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    values = [v for v in values if v not in (None, "", b"")]
+    ends = [int.from_bytes(v[:2], "little") if isinstance(v, bytes) else int(v) for v in values]
+    if stored.dtype.kind == "i": ends = [v - (1 << 16) if v >= 1 << 15 else v for v in ends]
     return bool(ends) and (stored >= min(ends)) & (stored <= max(ends))
 
 def _slice_hu(s, decode: _Decoder) -> np.ndarray:

@@ -101,17 +101,6 @@ batch {config['batch_size']}, learning rate {config['lr']}, seed {config['seed']
     return "\n\n".join([head, facts, _score_tables(metrics), _LIMITS.format(**metrics)])
 
 # %% ../nbs/18a_report.ipynb #da97ffef
-def _write_figures(run: Path, store: Store, preds, config: TrainConfig) -> None:
-    "curves.png, and overlays.png of the best, the median and the worst slice."
-    valid = split(store).valid
-    chosen = telling_slices(preds, [store.labels[r] for r in valid]) or [0]
-    slices, trues = ([part[valid[i]] for i in chosen] for part in (store.images, store.labels))
-    figures = {"curves.png": plot_history(pd.read_csv(run/"history.csv"), config=config),
-               "overlays.png": plot_overlays(slices, [preds[i] for i in chosen], trues, ["best", "median", "worst"])}
-    for name, fig in figures.items():
-        with atomic_file(run/name) as tmp: fig.savefig(tmp, dpi=110, bbox_inches="tight")
-        plt.close(fig)
-
 def write_results(
     run,                     # the folder of a finished training
     store: Store,            # that it was trained on
@@ -120,10 +109,16 @@ def write_results(
 ) -> dict:                   # what metrics.json holds
     "Write metrics.json, curves.png, overlays.png, model_card.md, and submission.csv where there are test slices."
     run = Path(run)
-    predictor = Predictor(run, device)
+    predictor, rows, config = Predictor(run, device), split(store), load_config(run)
     metrics, preds = measure(predictor, store, progress)
-    rows, config = split(store), load_config(run)
-    _write_figures(run, store, preds, config)
+    slices, trues = ([part[r] for r in rows.valid] for part in (store.images, store.labels))
+    chosen = telling_slices(preds, trues) or [0]
+    shown = ([part[i] for i in chosen] for part in (slices, preds, trues))
+    figures = {"curves.png": plot_history(pd.read_csv(run/"history.csv"), config=config),
+               "overlays.png": plot_overlays(*shown, ["best", "median", "worst"])}
+    for name, fig in figures.items():
+        with atomic_file(run/name) as tmp: fig.savefig(tmp, dpi=110, bbox_inches="tight")
+        plt.close(fig)
     sources = store.index.loc[store.index["split"] != "test", "source"].value_counts().to_dict()
     with atomic_file(run/"model_card.md") as tmp: tmp.write_text(model_card(vars(config), metrics, sources))
     if len(rows.test):

@@ -125,13 +125,6 @@ def telling_slices(
     return list(dict.fromkeys([ranked[0], ranked[len(ranked)//2], ranked[-1]])) if ranked else []
 
 # %% ../nbs/16_results.ipynb #e98effca
-def _closed(mask, radius: int) -> np.ndarray:
-    "Gaps up to twice the radius closed, also at the picture's edge; holes filled."
-    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2*radius + 1, 2*radius + 1))
-    padded = np.pad(mask, radius).astype(np.uint8)        # closing must not stick to the edge
-    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disk)[radius:-radius, radius:-radius]
-    return ndimage.binary_fill_holes(closed > 0)
-
 def lung_mask(
     hu,                # HU (H, W): a whole body, or a crop on a canvas of air
 ) -> np.ndarray:       # bool (H, W)
@@ -146,7 +139,11 @@ def lung_mask(
     keep[[0, *air[[0, 0, -1, -1], [0, -1, 0, -1]]]] = False        # 0 is tissue; air in a corner is outside the body
     keep &= ndimage.mean(hu[body], air, np.arange(n + 1)) > -960   # trachea and stomach gas are blacker than lung
     lungs[body] = keep[air]
-    return _closed(lungs, max(1, round(.03*np.sqrt(air.size))))
+    radius = max(1, round(.03*np.sqrt(air.size)))
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2*radius + 1, 2*radius + 1))
+    padded = np.pad(lungs, radius).astype(np.uint8)                # closing must not stick to the picture's edge
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disk)[radius:-radius, radius:-radius]
+    return ndimage.binary_fill_holes(closed > 0)
 
 # %% ../nbs/16_results.ipynb #991fd4f6
 _EDGES_HU = np.arange(-1000, 401, 20)    # where an interval may begin and end
@@ -180,7 +177,7 @@ def threshold_baseline(
     labels,        # their labels (H, W), same order
 ) -> ThresholdBaseline:
     "Search the HU interval with the best IoU for each lesion class."
-    counts, total = np.zeros((4, len(_EDGES_HU) - 1)), np.zeros(4)     # lung pixels by class and HU; all pixels by class
+    counts, total = np.zeros((4, len(_EDGES_HU) - 1)), np.zeros(4)     # of lung by class and HU; by class
     for hu, true in zip(slices, labels):
         lungs, smooth = lung_mask(hu), _smooth(hu)
         total += np.bincount(true.ravel(), minlength=4)
@@ -228,7 +225,8 @@ def results_table(
     metrics: dict,          # as in metrics.json
 ) -> pd.DataFrame:
     "The model and the baseline, side by side."
-    table = [m["iou"] | {"mIoU": m["miou"], "lesion mIoU": m["lesion_miou"]} for m in (metrics, metrics["baseline"]["threshold"])]
+    both = metrics, metrics["baseline"]["threshold"]
+    table = [m["iou"] | {"mIoU": m["miou"], "lesion mIoU": m["lesion_miou"]} for m in both]
     return pd.DataFrame(table, ["model", "thresholds"]).astype(float).round(3)
 
 # %% ../nbs/16_results.ipynb #158ad47e
