@@ -161,8 +161,7 @@ def _reasons(skipped: dict, what: str) -> BadInput:
     first = {reason: one_line(name, 60) for name, reason in reversed(skipped.items())}
     why = "; ".join(f"{one_line(reason)} ({first[reason]}{f' and {n - 1} more' if n > 1 else ''})"
                     for reason, n in Counter(skipped.values()).most_common(3))
-    return BadInput(f"no CT slice in {what}" + (why and f": {why}"), "axial CT slices in DICOM",
-                    "look at the files, or export the series again")
+    return BadInput(f"no CT slice in {what}" + (why and f": {why}"), "axial slices in DICOM", "export the series again")
 
 # %% ../nbs/19a_dicom.ipynb #d68aaa4d
 def _choose(slices: list, series, what: str, notes: list) -> list:
@@ -257,8 +256,7 @@ def _slice_hu(s, decode: _Decoder) -> np.ndarray:
     ds = _dataset(io.BytesIO(data), [*_HEADER, "PixelData"])
     _check_picture(ds)
     if (ds.Rows, ds.Columns) != s.shape: raise _Unfit("changed while it was read")
-    packed = ds.file_meta.TransferSyntaxUID in BY_GDCM
-    stored = decode(data) if packed else pixel_array(ds, decoding_plugin="pydicom")
+    stored = decode(data) if ds.file_meta.TransferSyntaxUID in BY_GDCM else pixel_array(ds, decoding_plugin="pydicom")
     if stored.shape != s.shape: raise _Unfit(f"damaged (pixels of shape {stored.shape})")
     try: return mark_padding(apply_modality_lut(stored, ds), _padding(ds, stored))
     except BadInput as e: raise _Unfit(e.parts[0]) from None

@@ -19,7 +19,7 @@ from .masks import CLASSES
 from .metrics import bootstrap_interval, confusion
 from .results import evaluate, plot_overlays, predict, Predictor, telling_slices
 from .run import load_config
-from .train import plot_history, TrainConfig
+from .train import plot_history
 
 # %% ../nbs/18a_report.ipynb #5741959e
 def measure(
@@ -75,15 +75,6 @@ Measured with `best.safetensors` on the validation slices at {metrics['mask_size
 counts pooled over the set."""
 
 # %% ../nbs/18a_report.ipynb #3e9adcfd
-_LIMITS = """## Limits
-
-- These slices also stopped the training and chose its epoch: the scores are a little too good.
-- {n_valid} slices are few; the intervals say how few.
-- The competition's cases are all confirmed COVID-19, without controls. Ground glass has many other causes: this is
-  segmentation, not detection.
-- Computed patients (the phantom) are no evidence of clinical performance.
-"""
-
 def model_card(
     config: dict,        # a TrainConfig's fields
     metrics: dict,       # as in metrics.json
@@ -97,8 +88,16 @@ def model_card(
 - Training: size {metrics['train_size']}, loss {config['loss']}, class weights {config['class_weights']}, \
 batch {config['batch_size']}, learning rate {config['lr']}, seed {config['seed']}
 - Best epoch: {metrics['epoch']} of at most {config['epochs']}"""
+    limits = f"""## Limits
+
+- These slices also stopped the training and chose its epoch: the scores are a little too good.
+- {metrics['n_valid']} slices are few; the intervals say how few.
+- The competition's cases are all confirmed COVID-19, without controls. Ground glass has many other causes: this is
+  segmentation, not detection.
+- Computed patients (the phantom) are no evidence of clinical performance.
+"""
     head = "# Model card\n\n**Not for diagnosis.** A model for teaching and research, never tested in clinical use."
-    return "\n\n".join([head, facts, _score_tables(metrics), _LIMITS.format(**metrics)])
+    return "\n\n".join([head, facts, _score_tables(metrics), limits])
 
 # %% ../nbs/18a_report.ipynb #da97ffef
 def write_results(

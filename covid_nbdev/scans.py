@@ -166,8 +166,7 @@ def _nifti_header(f, what: str) -> tuple:
     kind = next((kind for kind in (nib.Nifti1Header, nib.Nifti2Header) if kind.may_contain_header(head)), None)
     if kind is None: raise BadInput(f"{what}, which is no NIfTI file", "a scan in NIfTI, .nii or .nii.gz")
     header = kind(head[:kind.sizeof_hdr], check=False)
-    if header["magic"] == kind.pair_magic:
-        raise BadInput(f"{what}, whose voxels are in a second file", "a single .nii or .nii.gz")
+    if header["magic"] == kind.pair_magic: raise BadInput(f"{what}, voxels in a second file", "one .nii or .nii.gz")
     shape, dtype = header.get_data_shape(), header.get_data_dtype()
     if len(shape) > 3 and set(shape[3:]) == {1}: shape = shape[:3]
     if len(shape) != 3: raise BadInput(f"{len(shape)} axes {shape} in {what}", "one volume of three axes")
