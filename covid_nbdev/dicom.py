@@ -161,7 +161,7 @@ def _reasons(skipped: dict, what: str) -> BadInput:
     first = {reason: one_line(name, 60) for name, reason in reversed(skipped.items())}
     why = "; ".join(f"{one_line(reason)} ({first[reason]}{f' and {n - 1} more' if n > 1 else ''})"
                     for reason, n in Counter(skipped.values()).most_common(3))
-    return BadInput(f"no CT slice in {what}" + (why and f": {why}"), "axial slices in DICOM", "export the series again")
+    return BadInput(f"no CT slice in {what}" + (why and f": {why}"), "axial CT slices in DICOM", "export it again")
 
 # %% ../nbs/19a_dicom.ipynb #d68aaa4d
 def _choose(slices: list, series, what: str, notes: list) -> list:

@@ -51,7 +51,7 @@ def find_axes(
         raise BadInput(f"no three directions in the orientation of {what}", "one for each axis", "repair the header")
     tilt = np.degrees(np.arccos(np.abs(directions/length).max(0).clip(max=1))).max()
     if tilt > 20:
-        raise BadInput(f"axes tilted by {tilt:.0f}° against the body's in {what}", "at most 20°", "resample it axially")
+        raise BadInput(f"axes tilted by {tilt:.0f}° against the body's in {what}", "at most 20°", "resample it first")
     return "".join(nib.aff2axcodes(nib.affines.from_matvec(directions/length)))
 
 # %% ../nbs/19_scans.ipynb #a7a122ad
