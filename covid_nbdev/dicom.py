@@ -57,7 +57,6 @@ _HEADER = """Modality SOPClassUID SeriesInstanceUID SeriesNumber AcquisitionNumb
 NumberOfFrames Rows Columns SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored HighBit
 PixelRepresentation ImageOrientationPatient ImagePositionPatient PixelSpacing SliceThickness SpacingBetweenSlices
 PatientPosition RescaleSlope RescaleIntercept ModalityLUTSequence PixelPaddingValue PixelPaddingRangeLimit""".split()
-
 BY_GDCM = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91)}     # JPEG, JPEG-LS, JPEG 2000
 _BY_PYDICOM = {*UncompressedTransferSyntaxes, RLELossless}
 
