@@ -46,13 +46,13 @@ def find_axes(
 ) -> str:                     # where each axis leads, such as "RAS"
     "The nearest letters; refuses what leads nowhere or lies between them."
     directions = np.array(directions, float)
-    length, nearest = np.linalg.norm(directions, axis=0), np.abs(directions).argmax(0)
-    if not np.isfinite(length).all() or not length.all() or len(set(nearest)) < 3:
-        raise BadInput(f"no three directions in the orientation of {what}", "one for each axis", "repair the header")
-    tilt = np.degrees(np.arccos(np.abs(directions/length).max(0).clip(max=1))).max()
+    with np.errstate(all="ignore"): unit = directions/np.linalg.norm(directions, axis=0)
+    tilt = np.degrees(np.arccos(np.abs(unit).max(0).clip(max=1))).max()
     if tilt > 20:
         raise BadInput(f"axes tilted by {tilt:.0f}° against the body's in {what}", "at most 20°", "resample it first")
-    return "".join(nib.aff2axcodes(nib.affines.from_matvec(directions/length)))
+    if not np.isfinite(tilt) or len(set(np.abs(unit).argmax(0))) < 3:
+        raise BadInput(f"no three directions in the orientation of {what}", "one for each axis", "repair the header")
+    return "".join(nib.aff2axcodes(nib.affines.from_matvec(unit)))
 
 # %% ../nbs/19_scans.ipynb #a7a122ad
 def _affine(spacing_mm, axes: str, shape) -> np.ndarray:
