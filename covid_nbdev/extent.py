@@ -9,7 +9,6 @@ __all__ = ['lesion_extent', 'extent_table', 'agreement']
 import numpy as np
 import pandas as pd
 
-# %% ../nbs/18_extent.ipynb #b19e316f
 from .core import BadInput
 
 # %% ../nbs/18_extent.ipynb #2f3eb68b

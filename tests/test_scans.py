@@ -203,7 +203,7 @@ def test_a_picture_that_kills_the_decoder(chest, packed, monkeypatch):
             if len(seen) == 2: decode.pool.submit(*crime)
             return honest(s, decode)
         monkeypatch.setattr(dicom, "_slice_hu", spoiled)
-        monkeypatch.setattr(dicom, "DECODE_S", 3)
+        monkeypatch.setattr(dicom, "_DECODE_S", 3)
         scan = read_dicom(packed)
         assert len(scan) == 3 - lost and all("decoder" in reason for reason in scan.skipped.values()) and len(scan.skipped) == lost
 
