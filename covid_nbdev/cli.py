@@ -11,7 +11,6 @@ import os
 import shlex
 import shutil
 import time
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -127,7 +126,7 @@ def covid_train(
     from covid_nbdev.run import train_parallel, train_run
     from covid_nbdev.train import TrainConfig
     device = check_gpu(device, print if first else lambda line: None)
-    settings = {f.name: given[f.name] for f in fields(TrainConfig) if f.name in given}
+    settings = {name: given[name] for name in vars(TrainConfig()) if name in given}
     if weights == "none": settings["weights"] = None
     config = _resumed(run, settings) if resume else TrainConfig(**settings).check()
     if first and not resume: _start_run(data, run, config, force)
