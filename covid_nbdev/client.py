@@ -21,8 +21,7 @@ from .kaggle import COMPETITION, OWNER, read_metadata
 # %% ../nbs/22a_client.ipynb #4592039d
 _WEB = "https://www.kaggle.com"
 _RULES = f"accept the rules at {_WEB}/competitions/{COMPETITION}/rules"
-_TOKEN = (f"make a token at {_WEB}/settings/api (Generate New Token), and save it as ~/.kaggle/access_token "
-          "(an older kaggle.json beside it works as well), or run: kaggle auth login")
+_TOKEN = f"make a token at {_WEB}/settings/api, and save it as ~/.kaggle/access_token, or run: kaggle auth login"
 
 @contextmanager
 def _calling_kaggle(what: str):
