@@ -13,7 +13,6 @@ import sys
 import time
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-
 import requests
 from .competition import find_competition_data
 from .core import atomic_file, atomic_folder, BadInput, one_line, unzip
@@ -22,8 +21,7 @@ from .kaggle import COMPETITION, OWNER, read_metadata
 # %% ../nbs/22a_client.ipynb #4592039d
 _WEB = "https://www.kaggle.com"
 _RULES = f"accept the rules at {_WEB}/competitions/{COMPETITION}/rules"
-_TOKEN = (f"make a token at {_WEB}/settings/api (Generate New Token), and save it as ~/.kaggle/access_token "
-          "(an older kaggle.json beside it works as well), or run: kaggle auth login")
+_TOKEN = f"make a token at {_WEB}/settings/api, and save it as ~/.kaggle/access_token, or run: kaggle auth login"
 
 @contextmanager
 def _calling_kaggle(what: str):
@@ -34,8 +32,7 @@ def _calling_kaggle(what: str):
     except KeyboardInterrupt: raise KeyboardInterrupt("Run the same command again to go on") from None
     except (SystemExit, NameError): raise BadInput("no credentials that Kaggle knows", "a token", _TOKEN) from None
     except (requests.RequestException, requests.compat.JSONDecodeError) as e: raise _network_error(e, what) from None
-    except ValueError as e:
-        raise BadInput(f"{what}, of which Kaggle says: {one_line(e)}", "what it takes", "mend it") from None
+    except ValueError as e: raise BadInput(f"{what}; Kaggle says: {one_line(e)}", "what it takes", "mend it") from None
     finally: sys.stdin = stdin
 
 # %% ../nbs/22a_client.ipynb #9a8afa9d
@@ -55,54 +52,51 @@ def kaggle_client():   # kaggle's `KaggleApi`, signed in
     "Kaggle's own client, or one line that says where to get credentials."
     with _calling_kaggle("signing in"):
         from kaggle.api.kaggle_api_extended import KaggleApi
-        api = KaggleApi()
-        api.authenticate()
+        (api := KaggleApi()).authenticate()
     return api
 
 # %% ../nbs/22a_client.ipynb #d35d896b
 def download_competition(
-    dest,                             # new folder for the files
-    competition: str = COMPETITION,   # its name in Kaggle's addresses
-) -> Path:                            # the folder in dest that holds them
+    dest,      # new folder for the files
+) -> Path:     # the folder in dest that holds them
     "Fetch the competition's files. If it breaks off, the same call goes on where it was."
     dest = Path(dest).resolve()
     part = dest.with_name(f".{dest.name}.download")
     with atomic_folder(dest) as folder:
         api = kaggle_client()
-        with _calling_kaggle(f"the files of {competition}"):
-            api.competition_download_files(competition, path=str(part), quiet=not sys.stderr.isatty())
-        try: unzip(part/f"{competition}.zip", folder)
+        with _calling_kaggle(f"the files of {COMPETITION}"):
+            api.competition_download_files(COMPETITION, path=str(part), quiet=not sys.stderr.isatty())
+        try: unzip(part/f"{COMPETITION}.zip", folder)
         finally: shutil.rmtree(part)         # a damaged archive is of no use, either
-        if competition == COMPETITION and find_competition_data(folder) is None:
-            raise BadInput(f"no images_medseg.npy at {_WEB}/competitions/{competition}/data", "Kaggle's five files")
-    return find_competition_data(dest) or dest
+        if find_competition_data(folder) is None:
+            raise BadInput(f"no images_medseg.npy at {_WEB}/competitions/{COMPETITION}/data", "Kaggle's five files")
+    return find_competition_data(dest)
 
 # %% ../nbs/22a_client.ipynb #503db412
 def submit(
-    csv,                              # written by `write_submission`
-    message: str = "covid_nbdev",     # shown beside the score
-    competition: str = COMPETITION,   # its name in Kaggle's addresses
-) -> str:                             # Kaggle's answer
+    csv,                            # written by `write_submission`
+    message: str = "covid_nbdev",   # shown beside the score
+) -> str:                           # Kaggle's answer
     "Submit a file to the competition."
     csv = Path(csv)
     if not csv.is_file(): raise BadInput(f"no file {csv.name}", "a submission", "write one with covid_submission")
     with open(csv, encoding="utf-8", errors="replace") as f: first = f.readline(100).strip()
     if first != "Id,Predicted": raise BadInput(f"{csv.name} that starts with {one_line(first, 40)!r}", "Id,Predicted")
     api = kaggle_client()
-    with _calling_kaggle(f"a submission to {competition}"):
-        answer = api.competition_submit(str(csv), message, competition, quiet=not sys.stderr.isatty()).message
+    with _calling_kaggle(f"a submission to {COMPETITION}"):
+        answer = api.competition_submit(str(csv), message, COMPETITION, quiet=not sys.stderr.isatty()).message
         if answer == api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE: raise ValueError(f"{answer} ({csv.name})")
     return one_line(answer)
 
 # %% ../nbs/22a_client.ipynb #a6db159b
 def _sign_in(folder: Path, name: str) -> tuple:      # `KaggleApi`, and what the metadata of this name hold
     "Sign in, and put the account's name where metadata that were written offline left room for it."
-    read_metadata(folder/name, "id")
+    read_metadata(folder/name)
     api = kaggle_client()
     for meta in folder.rglob("*-metadata.json"):
         text = meta.read_text(encoding="utf-8").replace(OWNER, api.get_config_value(api.CONFIG_NAME_USER))
         with atomic_file(meta) as temp: temp.write_text(text, encoding="utf-8")
-    return api, read_metadata(folder/name, "id")
+    return api, read_metadata(folder/name)
 
 def _dataset_status(api, dataset: str) -> str:
     "ready when kernels can use it; empty where there is none, or somebody else's: Kaggle does not tell these apart."
@@ -113,14 +107,12 @@ def _dataset_status(api, dataset: str) -> str:
 
 # %% ../nbs/22a_client.ipynb #6f3a7ea8
 def push_dataset(
-    folder,          # with dataset-metadata.json and the files
-    say=print,       # gets a line on what is done
-) -> str:            # owner/name
+    folder,     # with dataset-metadata.json and the files
+) -> str:       # owner/name
     "Upload a folder as a private data set: a new one, or a new version. Returns when kernels can use it."
-    folder, quiet = Path(folder), not sys.stderr.isatty()
-    api, about = _sign_in(folder, "dataset-metadata.json")
-    dataset, page = about["id"], f"{_WEB}/datasets/{about['id']}"
-    say(f"{page}: uploaded now, then Kaggle unpacks it, which can take minutes …")
+    api, about = _sign_in(Path(folder), "dataset-metadata.json")
+    dataset, quiet = about["id"], not sys.stderr.isatty()
+    print(f"{_WEB}/datasets/{dataset}: uploaded now, then Kaggle unpacks it, which can take minutes …")
     with _calling_kaggle(f"the dataset {dataset}"):
         if _dataset_status(api, dataset): answer = api.dataset_create_version(str(folder), "covid_nbdev", quiet=quiet)
         else: answer = api.dataset_create_new(str(folder), quiet=quiet)
@@ -129,18 +121,18 @@ def push_dataset(
             if (status := _dataset_status(api, dataset)) in ("ready", "failed", "deleted"): break
             time.sleep(5)
     if status != "ready":
-        raise BadInput(f"the dataset {dataset}, {status or 'not there'} at Kaggle", "a ready one", f"see {page}")
+        raise BadInput(f"the dataset {dataset}, {status or 'not there'} at Kaggle", "a ready one",
+                       f"see {_WEB}/datasets/{dataset}")
     return dataset
 
 # %% ../nbs/22a_client.ipynb #ebcb78b0
 def push_kernel(
-    folder,       # with kernel-metadata.json, the notebook, and folders of data sets it needs
-    say=print,    # gets a line on what is done
-) -> str:         # the kernel's address
+    folder,     # with kernel-metadata.json, the notebook, and folders of data sets it needs
+) -> str:       # the kernel's address
     "Push a kernel: Kaggle runs it. Data sets in its folder that it names as sources go first."
     api, about = _sign_in(Path(folder), "kernel-metadata.json")
     for meta in sorted(Path(folder).glob("*/dataset-metadata.json")):
-        if read_metadata(meta, "id")["id"] in about.get("dataset_sources", []): push_dataset(meta.parent, say)
+        if read_metadata(meta)["id"] in about.get("dataset_sources", []): push_dataset(meta.parent)
     with _calling_kaggle(f"the kernel {about['id']}"):
         answer = api.kernels_push(str(folder))
         if answer.error: raise ValueError(answer.error)

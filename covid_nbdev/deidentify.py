@@ -28,7 +28,7 @@ from pydicom.uid import ExplicitVRLittleEndian, PYDICOM_IMPLEMENTATION_UID, UID,
 
 from . import __version__
 from .core import atomic_file, atomic_folder, BadInput, progress_bar
-from .privacy import (action, attribute_name, EDITION, FIXED, identifying_values, PIXELS, profile_code,
+from .privacy import (action, attribute_name, EDITION, FIXED, identifying_values, PIXELS, PROFILE,
                                  Pseudonyms, read_paths, shift_date, still_there, TEXT, values_of)
 
 # %% ../nbs/20a_deidentify.ipynb #c42dd532
@@ -69,7 +69,7 @@ def clean(
             times = _new_times(elem, days)
             if times == values_of(elem): continue
             if times: elem.value = times
-            else: _replace(ds, elem, (profile_code(elem.tag) or "X").split("/")[-1 if enhanced else 0], names)
+            else: _replace(ds, elem, PROFILE.get(elem.tag, "X").split("/")[-1 if enhanced else 0], names)
         else: _replace(ds, elem, what, names)
         done["private" if elem.tag.is_private else keyword_for_tag(elem.tag) or str(elem.tag)] += 1
     return done
@@ -115,7 +115,6 @@ def read_file(
 ) -> Dataset:
     "A DICOM file, read to its last value, so that what is broken shows here."
     try:
-        if path.stat().st_size < 132: raise pydicom.errors.InvalidDicomError
         ds = pydicom.dcmread(path)
         for _ in ds.iterall(): pass
         packed = "PixelData" not in ds or ds.file_meta.TransferSyntaxUID.is_encapsulated     # can't be counted
@@ -227,16 +226,16 @@ def _place(ds: Dataset, numbers: defaultdict) -> Path:
         path /= name.format(known.setdefault(value, len(known) + 1))
     return path
 
-class _Leak(Exception): "The verification found something."
-
-def _copy(source: Path, result: Path, ds: Dataset, removed: Counter, report: Report) -> None:
+def _copy(name: str, source: Path, result: Path, ds: Dataset, removed: Counter, report: Report) -> None:
     "Write, read again, verify, note."
     result.parent.mkdir(parents=True, exist_ok=True)
     ds.save_as(result, enforce_file_format=True)
     before, after, raw = read_paths(source), read_paths(result), result.read_bytes()
     problems = against_profile(before, after, raw)
-    problems += [f"the value of {name} still occurs" for name in still_there(before, after, raw)]
-    if problems: raise _Leak("; ".join(dict.fromkeys(problems)))
+    problems += [f"the value of {lost} still occurs" for lost in still_there(before, after, raw)]
+    if problems:
+        raise BadInput(f"{name}, which could not be cleaned: {'; '.join(dict.fromkeys(problems))}",
+                       "nothing of the source in its copy", "nothing was written: take this file out, and tell us")
     _, body_part = before.get((0x00180015,), ("", ""))
     report.heads += bool(re.search("HEAD|BRAIN|FACE|SKULL|NECK", body_part.upper()))
     report.files += 1
@@ -287,8 +286,7 @@ def _source_files(src: Path, dest: Path, key: Path | None) -> list[Path]:
     if src.is_dir() and inside(dest, src): raise BadInput(f"{dest}, inside {src}", "a new folder elsewhere")
     if key and (inside(key, dest) or src.is_dir() and inside(key, src)):
         raise BadInput(f"the key {key.name} beside the data", "it elsewhere", "whoever has both knows who is who")
-    if not src.is_dir(): return [src]
-    return sorted(p for p in src.rglob("*") if p.is_file())      # no pipes, no broken links
+    return sorted(p for p in src.rglob("*") if p.is_file()) if src.is_dir() else [src]      # no pipes, no broken links
 
 # %% ../nbs/20a_deidentify.ipynb #93b3ecdd
 def _all_files(files, src: Path, folder: Path, names: Pseudonyms, shift_dates, keep_secondary, progress) -> Report:
@@ -296,16 +294,13 @@ def _all_files(files, src: Path, folder: Path, names: Pseudonyms, shift_dates, k
     numbers, report = defaultdict(dict), Report()
     for path in progress_bar(files, desc="de-identify", show=progress):
         name = str(path.relative_to(src)) if src.is_dir() else path.name
-        try:
-            ds = read_file(path)
-            if not (why := why_left_out(ds, keep_secondary)):
-                removed = deidentify_dataset(ds, names, shift_dates)
-                _copy(path, folder/_place(ds, numbers), ds, removed, report)
+        try: ds = read_file(path)
         except BadInput as e: why = e.parts[0]
-        except _Leak as e:
-            raise BadInput(f"{name}, which could not be cleaned: {e}", "nothing of the source in its copy",
-                           "nothing was written: take this file out, and tell us") from None
+        else: why = why_left_out(ds, keep_secondary)
         if why: report.left_out.append((name, why))
+        else:
+            removed = deidentify_dataset(ds, names, shift_dates)
+            _copy(name, path, folder/_place(ds, numbers), ds, removed, report)
     return report
 
 # %% ../nbs/20a_deidentify.ipynb #049a4b8c

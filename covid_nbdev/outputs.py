@@ -7,18 +7,21 @@ __all__ = ['command', 'is_taken', 'moved_aside', 'check_lungs', 'write_predictio
 
 # %% ../nbs/23a_outputs.ipynb #7c1d279c
 import argparse
+import base64
 import errno
 import os
 import re
 import sys
 from contextlib import contextmanager
 from functools import wraps
+from html import escape
 from pathlib import Path
+from string import Template
 
+import numpy as np
 from fastcore.script import anno_parser
-
-# %% ../nbs/23a_outputs.ipynb #d3b9ea0e
-from .core import BadInput
+from .core import BadInput, start_npy
+from .masks import CLASS_COLORS, CLASSES, mask_overlay
 
 # %% ../nbs/23a_outputs.ipynb #15cd27cd
 def _plain_words(e: OSError) -> str:
@@ -30,8 +33,7 @@ def _plain_words(e: OSError) -> str:
 def _arguments(func, example: str) -> dict:
     "Parse `sys.argv` by the function's signature."
     parser = anno_parser(func, prog=func.__name__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = f"example:\n  {example}"
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, f"example:\n  {example}"
     words = [re.sub("^--[^=]+", lambda name: "--" + name[0][2:].replace("-", "_"), word) for word in sys.argv[1:]]
     return {k: v for k, v in vars(parser.parse_args(words)).items() if k not in ("pdb", "xtra")}   # fastcore's own
 
@@ -90,26 +92,10 @@ def check_lungs(
     scan,            # a Scan
     name: str,       # for the error
 ) -> None:
-    "Raise `BadInput` if no slice shows lungs: the middle ones are tried first, the first lungs end the search."
+    "Raise `BadInput` if no slice shows lungs; the first lungs end the search."
     from covid_nbdev.results import lung_mask
-    middle_first = sorted(range(len(scan)), key=lambda i: abs(i - len(scan)//2))
-    if any(lung_mask(scan.hu[i]).mean() > .01 for i in middle_first): return
+    if any(lung_mask(slice_hu).mean() > .01 for slice_hu in scan.hu): return
     raise BadInput(f"no lungs in sight in {len(scan)} slices of {name}", "a CT of the chest", "look at it in a viewer")
-
-# %% ../nbs/23a_outputs.ipynb #e83a6c15
-def _predicted(scan, predictor, folder, labels_file):
-    "Labels slice by slice; what is predicted, and its overlay, is written as it passes."
-    import matplotlib.pyplot as plt
-    import numpy as np
-    from covid_nbdev.masks import mask_overlay
-    from covid_nbdev.results import predict
-    digits = max(3, len(str(len(scan) - 1)))    # so that files sort as slices do
-    for i, pred in enumerate(predict(predictor, scan.hu)):
-        labels = np.full_like(pred, 3)          # the rim around a scan that was not square
-        labels[scan.inside] = pred[scan.inside]
-        labels_file.write(labels.tobytes())
-        plt.imsave(folder/f"slice_{i:0{digits}}.png", mask_overlay(scan.hu[i], labels))
-        yield labels
 
 # %% ../nbs/23a_outputs.ipynb #aa41d0c7
 def write_predictions(
@@ -118,17 +104,23 @@ def write_predictions(
     folder: Path,    # an existing folder
 ):                   # a DataFrame: extent.csv
     "labels.npy, an overlay per slice, extent.csv (with ml where known), summary.html, labels.nii.gz of a NIfTI scan."
-    import numpy as np
-    from covid_nbdev.core import start_npy
+    import matplotlib.pyplot as plt
     from covid_nbdev.extent import extent_table
+    from covid_nbdev.results import predict
     from covid_nbdev.scans import write_nifti_labels
+    digits = max(3, len(str(len(scan) - 1)))    # so that files sort as slices do
     with start_npy(folder/"labels.npy", scan.hu.shape, "uint8") as f:
-        table = extent_table(_predicted(scan, predictor, folder, f))
+        for i, pred in enumerate(predict(predictor, scan.hu)):
+            labels = np.full_like(pred, 3)      # the rim around a scan that was not square
+            labels[scan.inside] = pred[scan.inside]
+            f.write(labels.tobytes())
+            plt.imsave(folder/f"slice_{i:0{digits}}.png", mask_overlay(scan.hu[i], labels))
+    labels = np.load(folder/"labels.npy", mmap_mode="r")
+    table = extent_table(labels)
     for name in ("lung", "ground_glass", "consolidation") if scan.ml_per_voxel else ():
         table[f"{name}_ml"] = (table[f"{name}_px"]*scan.ml_per_voxel).round(4)
     table.to_csv(folder/"extent.csv", index=False)
-    if scan.header is not None:
-        write_nifti_labels(folder/"labels.nii.gz", scan, np.load(folder/"labels.npy", mmap_mode="r"))
+    if scan.header is not None: write_nifti_labels(folder/"labels.nii.gz", scan, labels)
     _write_summary(folder, scan, table, predictor.about)
     return table
 
@@ -141,39 +133,27 @@ th:first-child {text-align: left} .warn {border: 2px solid #a00; padding: .4em .
 figcaption, footer {font-size: 13px} i {display: inline-block; width: .8em; height: .8em}</style>
 <h1>Predicted extent of lesions</h1><p class="warn">Not for diagnosis. Computed by a model for teaching and research
 that was never tested in clinical use.</p>$table<p>Colors: $legend.$sides</p><div class="pictures">$pictures</div>$notes
-<footer><p>$slices slices. Model: $model. Every slice is in extent.csv, and has its own picture.</p></footer></html>
-"""
-
-# %% ../nbs/23a_outputs.ipynb #f6620d48
-def _picked(table, most: int = 6) -> list[int]:
-    "Slices for the page: those with most lesion, or with most lung where there is none; in the scan's order."
-    lesion = table["ground_glass_px"] + table["consolidation_px"]
-    size = lesion if lesion.iloc[-1] else table["lung_px"]
-    return sorted(size.iloc[:-1].nlargest(most).index)
+<footer><p>$slices slices. Model: $model. Every slice is in extent.csv, and has its own picture.</p></footer></html>"""
 
 def _extent_html(row) -> str:
     "One scan's numbers as a table."
-    lines = [("Lung", row["lung_px"], None, row.get("lung_ml"))]
-    lines += [(name.capitalize().replace("_", " "), *(row.get(f"{name}_{unit}") for unit in ("px", "percent", "ml")))
-              for name in ("ground_glass", "consolidation")]
-    cell = lambda v, form: "–" if v is None or v != v else format(v, form)
-    rows = "".join(f"<tr><th>{n}<td>{cell(p, ',')}<td>{cell(share, '.1f')}<td>{cell(ml, ',.0f')}"
-                   for n, p, share, ml in lines)
+    rows, forms = "", {"px": ",", "percent": ".1f", "ml": ",.0f"}
+    for name in ("lung", "ground_glass", "consolidation"):
+        values = [(row.get(f"{name}_{unit}", np.nan), form) for unit, form in forms.items()]
+        rows += f"<tr><th>{name.capitalize().replace('_', ' ')}"
+        rows += "".join("<td>–" if np.isnan(v) else f"<td>{v:{form}}" for v, form in values)
     return f"<table><tr><th>Whole scan<th>pixels<th>% of the lung<th>ml{rows}</table>"
 
 # %% ../nbs/23a_outputs.ipynb #d90b7f33
 def _write_summary(folder, scan, table, about: dict) -> None:
     "summary.html: one page with its pictures inside."
-    import base64
-    from html import escape
-    from string import Template
-    from covid_nbdev.masks import CLASS_COLORS, CLASSES
-    pngs = sorted(folder.glob("slice_*.png"))
+    pngs, percents = sorted(folder.glob("slice_*.png")), table.filter(like="_percent").fillna(0)
+    sizes = table[["ground_glass_px", "consolidation_px"]].sum(axis=1)[:-1]
+    if not sizes.any(): sizes = table["lung_px"][:-1]
     figure = ('<figure><img alt="Axial slice {0} with its predicted classes" src="data:image/png;base64,{1}">'
               "<figcaption>Slice {0}: {2:.1f} % ground glass, {3:.1f} % consolidation</figcaption></figure>")
-    percent = lambda i: (table[f"{name}_percent"].fillna(0)[i] for name in CLASSES[:2])
-    data = lambda png: base64.b64encode(png.read_bytes()).decode()
-    pictures = "".join(figure.format(i, data(pngs[i]), *percent(i)) for i in _picked(table))
+    pictures = "".join(figure.format(i, base64.b64encode(pngs[i].read_bytes()).decode(), *percents.loc[i])
+                       for i in sorted(sizes.nlargest(6).index))
     sides = "" if scan.spacing_mm is None else " The patient's right is on the left; slice 0 is nearest the feet."
     notes = scan.notes + ([f"{len(scan.skipped)} files left out"] if scan.skipped else [])
     legend = ", ".join(f'<i style="background:{CLASS_COLORS[c]}"></i> {c.replace("_", " ")}' for c in CLASSES[:3])
@@ -181,4 +161,4 @@ def _write_summary(folder, scan, table, about: dict) -> None:
         table=_extent_html(table.iloc[-1]), legend=legend, sides=sides, pictures=pictures, slices=len(scan),
         notes="".join(f"<p>Note: {escape(n)}.</p>" for n in notes),
         model=escape(f"U-Net++ with {about['encoder']}, trained at {about['size']} pixels, epoch {about['epoch']}"))
-    (folder/"summary.html").write_text(page, encoding="utf-8")
+    (folder/"summary.html").write_text(page + "\n", encoding="utf-8")

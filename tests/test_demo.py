@@ -31,14 +31,14 @@ def test_demo(tmp_path, cli, monkeypatch):
 def quick(monkeypatch, tiny_run):
     "A demo of a few slices, whose training is the copy of one that was done."
     import covid_nbdev.run
-    monkeypatch.setitem(c.DEMO, "phantom", dict(n_radiopaedia=0, n_medseg=8, n_test=1, size=64, seed=0))
+    monkeypatch.setitem(c._DEMO, "phantom", dict(n_radiopaedia=0, n_medseg=8, n_test=1, size=64, seed=0))
     monkeypatch.setattr(covid_nbdev.run, "train_run", lambda store, run, config: shutil.copytree(tiny_run, run, dirs_exist_ok=True))
 
 
 def test_a_demo_that_fails_keeps_the_last_one(quick, tmp_path, cli, monkeypatch):
     import covid_nbdev.report
     old = tmp_path/"demo"; old.mkdir()
-    (old/c.DEMO_MARK).write_text("x"); (old/"metrics.json").write_text("the last result")
+    (old/c._MARK).write_text("x"); (old/"metrics.json").write_text("the last result")
     def stopped(*a, **k): raise KeyboardInterrupt
     with monkeypatch.context() as m:
         m.setattr(covid_nbdev.report, "write_results", stopped)

@@ -281,9 +281,8 @@ def test_submissions_that_are_none(kaggle, tiny_run, layout, tmp_path, cli, monk
 
 # ---- kernels and datasets
 
-def test_push_kernel_and_its_dataset(kaggle, kernel, naps):
-    lines = []
-    assert push_kernel(kernel, lines.append) == "https://www.kaggle.com/code/student/covid-nbdev"
+def test_push_kernel_and_its_dataset(kaggle, kernel, naps, capsys):
+    assert push_kernel(kernel) == "https://www.kaggle.com/code/student/covid-nbdev"
     [made], [r] = kaggle.named("CreateDataset"), kaggle.named("SaveKernel")
     assert (made.owner_slug, made.slug, made.title, made.license_name, made.is_private) == (
         "student", "covid-nbdev-weights", "covid nbdev weights", "apache-2.0", True)
@@ -292,8 +291,8 @@ def test_push_kernel_and_its_dataset(kaggle, kernel, naps):
     assert [m for m, _ in kaggle.calls].index("CreateDataset") < [m for m, _ in kaggle.calls].index("SaveKernel")
     assert len(naps) == 1, "waited until the dataset was ready"
     assert OWNER not in (kernel/"kernel-metadata.json").read_text() + (kernel/"weights"/"dataset-metadata.json").read_text()
-    assert any("covid-nbdev-weights" in line for line in lines)
-    push_kernel(kernel, lines.append)          # again: a new version of both
+    assert "covid-nbdev-weights" in capsys.readouterr().out
+    push_kernel(kernel)          # again: a new version of both
     assert len(kaggle.named("CreateDataset")) == 1 and len(kaggle.named("CreateDatasetVersion")) == 1
 
 
@@ -310,7 +309,7 @@ KERNELS = {
 def test_kernels_that_cannot_be_pushed(case, kaggle, kernel):
     spoil, words = KERNELS[case]
     spoil(kernel)
-    with pytest.raises(BadInput) as e: push_kernel(kernel, lambda line: None)
+    with pytest.raises(BadInput) as e: push_kernel(kernel)
     assert all(w in str(e.value) for w in words) and "\n" not in str(e.value), e.value
 
 
@@ -323,22 +322,22 @@ PUSHES = {
 @pytest.mark.parametrize("case", PUSHES)
 def test_refused_pushes(case, kaggle, kernel):
     kaggle.refuse, words = PUSHES[case]
-    with pytest.raises(BadInput) as e: push_kernel(kernel, lambda line: None)
+    with pytest.raises(BadInput) as e: push_kernel(kernel)
     assert all(w in str(e.value) for w in words) and "\n" not in str(e.value), e.value
 
 
 def test_a_dataset_that_fails(kaggle, kernel, naps):
     kaggle.status["student/covid-nbdev-weights"] = ["READY", "FAILED"]
-    with pytest.raises(BadInput, match="failed at Kaggle.*datasets/student/covid-nbdev-weights"): push_dataset(kernel/"weights", lambda line: None)
+    with pytest.raises(BadInput, match="failed at Kaggle.*datasets/student/covid-nbdev-weights"): push_dataset(kernel/"weights")
     kaggle.status["student/covid-nbdev-weights"] = ["BLOBS_RECEIVED"]*1000
-    with pytest.raises(BadInput, match="blobs_received"): push_dataset(kernel/"weights", lambda line: None)
+    with pytest.raises(BadInput, match="blobs_received"): push_dataset(kernel/"weights")
     assert sum(naps) == 600, "ten minutes, then it gives up"
 
 
 def test_a_kernel_that_kaggle_refuses(kaggle, kernel, monkeypatch):
     refused = kaggle_server.made(kaggle_server.kernels.ApiSaveKernelResponse, error="Maximum batch GPU session count of 2 reached.")
     monkeypatch.setattr(kaggle, "SaveKernel", lambda r: refused)
-    with pytest.raises(BadInput, match="Maximum batch GPU session count"): push_kernel(kernel, lambda line: None)
+    with pytest.raises(BadInput, match="Maximum batch GPU session count"): push_kernel(kernel)
 
 
 def test_covid_kernel_pushes(kaggle, tmp_path, cli, monkeypatch):

@@ -176,7 +176,7 @@ def test_push(tmp_path, cli, monkeypatch):
     for options in (["--user", "ana", "--push"], ["--push"]):
         status, out, err = cli("covid_kernel", tmp_path/"K", *options)
         assert status == 0 and out.rstrip().endswith("the kernel's address"), err
-    assert pushed == [tmp_path/"K"]*2 and kaggle.read_kernel(tmp_path/"K")["id"].startswith("ana/")
+    assert pushed == [tmp_path/"K"]*2 and kaggle.read_metadata(tmp_path/"K"/"kernel-metadata.json")["id"].startswith("ana/")
     status, _, err = cli("covid_kernel", tmp_path/"K", "--push", "--epochs", 3)
     assert status == 2 and "--force" in err and len(pushed) == 2
 
