@@ -115,7 +115,10 @@ def covid_train(
     force: bool = False,       # move an earlier run aside and start anew
 ):
     "Train an EfficientNet / U-Net++, keep the best model, measure it. Not for diagnosis. Defaults in parentheses."
-    given = {name: value for name, value in locals().items() if value is not None}
+    settings = dict(epochs=epochs, batch_size=batch_size, size=size, lr=lr, encoder=encoder, weights=weights,
+                    upsample=upsample, patience=patience, seed=seed, workers=workers, rotate=rotate, loss=loss,
+                    class_weights=class_weights, precision=precision, accumulate=accumulate)
+    settings = {name: value for name, value in settings.items() if value is not None}
     data, run = Path(data), Path(run)
     first = int(os.environ.get("RANK", 0)) == 0      # accelerate launch starts this command once for each GPU
     if resume and force: raise BadInput("--resume and --force", "one of them")
@@ -126,7 +129,6 @@ def covid_train(
     from covid_nbdev.run import train_parallel, train_run
     from covid_nbdev.train import TrainConfig
     device = check_gpu(device, print if first else lambda line: None)
-    settings = {name: given[name] for name in vars(TrainConfig()) if name in given}
     if weights == "none": settings["weights"] = None
     config = _resumed(run, settings) if resume else TrainConfig(**settings).check()
     if first and not resume: _start_run(data, run, config, force)
