@@ -73,7 +73,7 @@ def choose_precision(
     if want == "fp16" and not capability:
         raise BadInput("precision fp16 without a GPU", "a GPU", "take fp32, or bf16, which the CPU can do slowly")
     if want == "bf16" and () < capability < (8, 0):
-        raise BadInput("precision bf16 on a GPU of capability {}.{}".format(*capability), "8.0", "take fp16 or auto")
+        raise BadInput("bf16 on a GPU of capability {}.{}".format(*capability), "8.0 or more", "take fp16 or auto")
     if want != "auto": return want
     return "bf16" if capability >= (8, 0) else "fp16" if capability >= (7, 0) else "fp32"
 

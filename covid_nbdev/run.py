@@ -150,9 +150,8 @@ class _Display:
     def __init__(self, show: bool, on_epoch): self.show, self.on_epoch, self.bar = show and not _RANK, on_epoch, None
 
     def after_batch(self, learn):
-        if self.bar is None:
-            epoch = f"epoch {len(learn.history) + 1}/{learn.config.epochs}"
-            self.bar = progress_bar(total=len(learn.loaders.train), desc=epoch, show=self.show)
+        epoch, batches = f"epoch {len(learn.history) + 1}/{learn.config.epochs}", len(learn.loaders.train)
+        self.bar = self.bar or progress_bar(total=batches, desc=epoch, show=self.show)
         self.bar.set_postfix(loss=f"{learn.loss:.3f}", mIoU=f"{learn.counts.miou():.3f}", refresh=False)
         self.bar.update()
 
@@ -245,9 +244,10 @@ def _environment(gpus: list[int]) -> dict:
 # %% ../nbs/14a_run.ipynb #4f9662ad
 def _launch(task: dict, processes: int, env: dict, on_row) -> None:
     "Run the processes to their end, or end them with us. `on_row` gets each epoch's row."
-    command = [sys.executable, *"-m accelerate.commands.launch --multi_gpu --num_machines 1 --mixed_precision no".split(),
-               *f"--dynamo_backend no --main_process_port 0 --num_processes {processes} --no_python".split(),
-               sys.executable, "-c", "from covid_nbdev import run; run._process_main()", json.dumps(task)]
+    launch = (f"-m accelerate.commands.launch --multi_gpu --num_processes {processes} --num_machines 1 "
+              "--mixed_precision no --dynamo_backend no --main_process_port 0 --no_python").split()
+    main = "from covid_nbdev import run; run._process_main()"
+    command = [sys.executable, *launch, sys.executable, "-c", main, json.dumps(task)]
     problem = None
     with tempfile.TemporaryFile("w+") as errors:
         launcher = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
