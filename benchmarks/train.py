@@ -8,7 +8,7 @@ The same network, the same slices in the same order, the same loss and learning 
 The bare loop only learns. The trainer also watches for NaN and counts each batch for the mIoU; fastai and Lightning keep a
 smoothed loss. Rounds are interleaved, so that what else the machine does falls on all alike.
 """
-import argparse, copy, statistics, sys, tempfile, time, warnings
+import argparse, copy, statistics, tempfile, time, warnings
 from pathlib import Path
 from types import SimpleNamespace
 

@@ -8,7 +8,7 @@ from fastcore.docments import docments
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-import docs, house, lessons, readme
+import house, lessons, readme
 import map as house_map
 from conftest import ROOT
 

@@ -1,5 +1,5 @@
 """De-identification: every attribute of the profile's table, from a source of its own, filled with a marker that must be gone."""
-import json, os, re, shutil, struct, subprocess, sys, zipfile
+import json, os, re, subprocess, sys, zipfile
 from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
@@ -8,7 +8,6 @@ import numpy as np
 import pydicom, pytest
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 

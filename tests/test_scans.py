@@ -42,7 +42,7 @@ def inner(scan): return scan.hu[:, *scan.inside]
 # ---- round trips
 def test_all_orientations_by_landmark():
     "48 ways three axes can lie: found from the affine; each voxel stays where it is in mm; back again the same."
-    hu, mm = np.arange(2*3*4).reshape(2, 3, 4), np.array((5., .8, .7))
+    hu = np.arange(2*3*4).reshape(2, 3, 4)
     axial = nib.affines.from_matvec(np.array([(0, 0, -.7), (0, -.8, 0), (5, 0, 0)]))           # SPL, in mm to the right, the front, the head
     for code in (a + b + c for p in permutations(("LR", "PA", "SI")) for a in p[0] for b in p[1] for c in p[2]):
         image = nib.Nifti1Image(hu.astype(np.int16), axial)

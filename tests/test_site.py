@@ -3,7 +3,7 @@
 Each page is loaded once. Tests look at all pages and list what is wrong on each. Those at the end damage a copy of the site,
 so that a check that can't fail would be noticed.
 """
-import functools, html, http.server, re, shutil, subprocess, sys, threading, zlib
+import functools, html, http.server, re, shutil, subprocess, sys, threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit

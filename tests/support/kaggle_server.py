@@ -8,7 +8,7 @@ and nothing else. As a program, this file is the `kaggle` command with the same 
 
     KAGGLE_API_ENVIRONMENT=TEST python tests/support/kaggle_server.py kernels push -p FOLDER
 """
-import base64, io, json, os, re, sys, threading, zipfile
+import base64, io, json, re, sys, threading, zipfile
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
