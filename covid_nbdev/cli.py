@@ -76,7 +76,8 @@ def _resumed(run: Path, given: dict):
     config = load_config(run)
     for name, value in given.items():
         if value != getattr(config, name):
-            raise BadInput(f"--{name} {value}", f"this run's {getattr(config, name)}", "leave it out, or start another run")
+            raise BadInput(f"--{name} {value}", f"{name} {getattr(config, name)}, as this run was started",
+                           "leave it out, or start another run")
     return config.check(start=False)
 
 def _print_results(run: Path, store, history, config, device) -> None:

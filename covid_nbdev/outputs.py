@@ -34,7 +34,7 @@ def _arguments(func, example: str) -> dict:
     "Parse `sys.argv` by the function's signature."
     parser = anno_parser(func, prog=func.__name__)
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, f"example:\n  {example}"
-    joint = "-" if re.search(r"--\w+-\w", parser.format_usage()) else "_"      # fastcore 2 spells --n-test: both are taken
+    joint = "-" if re.search(r"--\w+-\w", parser.format_usage()) else "_"      # fastcore 2: --n-test; we take both
     words = [re.sub("^--[^=]+", lambda name: "--" + re.sub("[-_]", joint, name[0][2:]), w) for w in sys.argv[1:]]
     return {k: v for k, v in vars(parser.parse_args(words)).items() if k not in ("pdb", "xtra")}   # fastcore's own
 

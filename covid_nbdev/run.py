@@ -225,12 +225,13 @@ def _process_main() -> None:
     task = json.loads(sys.argv[1])
     def end_with_parent(): os.read(0, 1); os._exit(1)          # its end of our standard input is closed
     threading.Thread(target=end_with_parent, daemon=True).start()
-    def on_epoch(row, config): print(json.dumps({"row": row}), flush=True)
+    def report(**line): os.write(1, (json.dumps(line) + "\n").encode())      # in one piece: the others report, too
     store, config, device = Store(task["store"]), TrainConfig(**task["config"]), torch.device(task["device"])
     left_s = task["end"] - time.time()          # starting this process took part of the time
-    try: train_run(store, task["run"], config, task["resume"], device, False, on_epoch, deadline_s=left_s)
+    try: train_run(store, task["run"], config, task["resume"], device, False,
+                   lambda row, config: report(row=row), deadline_s=left_s)
     except BadInput as e:
-        print(json.dumps({"problem": e.parts}), flush=True)
+        report(problem=e.parts)
         os._exit(2)         # at once: the other processes may be waiting for this one
     torch.distributed.destroy_process_group()
 
