@@ -48,7 +48,7 @@ def test_threshold_baseline_is_where_design_says(real_layout, tmp_path):
 
 
 @pytest.mark.notebook
-@pytest.mark.parametrize("name", ["01_hu", "02_masks", "05_etl", "06_eda", "08_augment"])
+@pytest.mark.parametrize("name", ["01_hu", "02_masks", "05_etl", "06_eda"])
 def test_lessons_run_on_kaggles_files(name, real_layout):
     "Where COVID_DATA names a folder in Kaggle's layout, the lesson shows it, without an edit. Nothing is saved."
     nb = lessons.run(ROOT/"nbs"/f"{name}.ipynb", data=real_layout)
