@@ -93,9 +93,10 @@ def check_lungs(
     scan,            # a Scan
     name: str,       # for the error
 ) -> None:
-    "Raise `BadInput` if no slice shows lungs; the first lungs end the search."
+    "Raise `BadInput` if no slice shows lungs. Searched from the middle outward, where they are found at once."
     from covid_nbdev.results import lung_mask
-    if any(lung_mask(slice_hu).mean() > .01 for slice_hu in scan.hu): return
+    middle_first = sorted(range(len(scan)), key=lambda i: abs(i - len(scan)//2))
+    if any(lung_mask(scan.hu[i]).mean() > .01 for i in middle_first): return
     raise BadInput(f"no lungs in sight in {len(scan)} slices of {name}", "a CT of the chest", "look at it in a viewer")
 
 # %% ../nbs/23a_outputs.ipynb #aa41d0c7
