@@ -279,7 +279,7 @@ def covid_demo(
         train_run(store, tmp, TrainConfig(**_DEMO["train"]))
         print("4/4  measuring, drawing, writing the submission …")
         metrics = write_results(tmp, store)
-        (tmp/_MARK).write_text("covid_demo may replace this folder.\n")
+        (tmp/_MARK).write_text("covid_demo may replace this folder.\n", encoding="utf-8")
     _remove_demo(old)
     if is_taken(run): run.rename(old)
     elif run.exists(): run.rmdir()

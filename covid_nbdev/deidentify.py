@@ -249,7 +249,7 @@ def load_key(
 ) -> Pseudonyms:
     "The pseudonyms of an earlier run, so that a patient keeps the same one; new ones if there is no file yet."
     if not key.exists(): return Pseudonyms()
-    try: secret = bytes.fromhex(json.loads(key.read_text())["covid_nbdev secret"])
+    try: secret = bytes.fromhex(json.loads(key.read_text(encoding="utf-8"))["covid_nbdev secret"])
     except (ValueError, KeyError, TypeError): secret = b""
     if len(secret) != 32: raise BadInput(f"{key.name}, which is no key of ours", "an earlier key, or a new file")
     return Pseudonyms(secret)
@@ -259,13 +259,13 @@ def save_key(
     names: Pseudonyms,   # what was given out
 ) -> None:
     "The way back from pseudonyms to patients, readable by its owner alone."
-    old = json.loads(key.read_text()) if key.exists() else {}
+    old = json.loads(key.read_text(encoding="utf-8")) if key.exists() else {}
     patients = {who: {"new": new, "days": days} for who, (new, days) in names.patients.items()}
     content = {"covid_nbdev secret": names.secret.hex(), "patients": old.get("patients", {}) | patients,
                "uids": old.get("uids", {}) | names.uids}
     with atomic_file(key) as tmp:
         tmp.touch(mode=0o600)
-        tmp.write_text(json.dumps(content, indent=1))
+        tmp.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 # %% ../nbs/20a_deidentify.ipynb #1717c37e
 @contextmanager

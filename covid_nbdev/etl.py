@@ -76,7 +76,7 @@ class Store:
         self.images, self.labels = open_npy(self.path/"images.npy"), open_npy(self.path/"labels.npy")
         self.index = read_table(self.path/"index.csv", ["source", "number", "patient", "split"])
         _check_store(self.images, self.labels, self.index)
-        try: self.report = json.loads((self.path/"etl.json").read_text())
+        try: self.report = json.loads((self.path/"etl.json").read_text(encoding="utf-8"))
         except (OSError, ValueError): self.report = {}      # a store works without it
 
     def __len__(self) -> int: return len(self.index)
@@ -107,7 +107,7 @@ def build_store(
               start_npy(tmp/"labels.npy", (n, side, side), np.uint8) as labels_file,
               progress_bar(total=n, desc="slices", show=progress) as bar):
             report = {p.source: _write_part(p, images_file, labels_file, bar) for p in parts}
-        (tmp/"etl.json").write_text(json.dumps(report, indent=1))
+        (tmp/"etl.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     return Store(dest)
 
 # %% ../nbs/05_etl.ipynb #2e8bed08

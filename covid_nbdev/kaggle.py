@@ -165,7 +165,7 @@ def _write_dataset(folder: Path, owner: str, weights, encoder: str) -> tuple[str
     build_model(encoder, file)
     about = {"id": f"{owner}/{_SLUG}-weights", "title": f"{_TITLE}: weights",
              "licenses": [{"name": "apache-2.0" if weights is None else "unknown"}]}
-    (folder/"dataset-metadata.json").write_text(json.dumps(about, indent=1))
+    (folder/"dataset-metadata.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     return about["id"], file.name
 
 # %% ../nbs/22_kaggle.ipynb #ee5c1ae8
@@ -205,7 +205,7 @@ def build_kernel(
         _fill(nb, settings)
         about = _kernel_metadata(owner, accelerator, dataset, go_on)
         (tmp/about["code_file"]).write_text(json.dumps(nb, indent=1, ensure_ascii=False), encoding="utf-8")
-        (tmp/"kernel-metadata.json").write_text(json.dumps(about, indent=1))
+        (tmp/"kernel-metadata.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     return Path(dest)
 
 # %% ../nbs/22_kaggle.ipynb #d8024e4b
@@ -233,4 +233,4 @@ def find_run(
     "An earlier run below the input folder, complete enough to go on with."
     needed = ("last.pt", "best.safetensors", "config.json", "history.csv")
     folders = [p.parent for p in sorted(Path(root).rglob("last.pt")) if all((p.parent/f).is_file() for f in needed)]
-    return max(folders, key=lambda f: len((f/"history.csv").read_text().splitlines()), default=None)
+    return max(folders, key=lambda f: len((f/"history.csv").read_text(encoding="utf-8").splitlines()), default=None)

@@ -104,8 +104,9 @@ def write_phantom_dataset(
     with atomic_folder(dest) as folder, progress_bar(total=sum(part[2] for part in parts), desc="phantom") as bar:
         for source, test, n, slices in parts:
             if n: rows += write_part(folder, source, test, n, size, slices, bar)
-        with open(folder/"patients.csv", "w", newline="") as f: csv.writer(f).writerows(rows)
+        with open(folder/"patients.csv", "w", newline="", encoding="utf-8") as f: csv.writer(f).writerows(rows)
         (folder/"README.txt").write_text(
             "Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here. For\n"
-            "learning and testing. A result on it is no evidence of clinical performance; not for diagnosis.\n")
+            "learning and testing. A result on it is no evidence of clinical performance; not for diagnosis.\n",
+            encoding="utf-8")
     return Path(dest)

@@ -43,7 +43,7 @@ def write_submission(
 ) -> int:             # lines written, without the header
     "Id,Predicted: the (n, S, S, 2) masks of ground glass and consolidation, flattened in C order."
     n = 0
-    with atomic_file(path) as tmp, open(tmp, "w", newline="\n") as f:
+    with atomic_file(path) as tmp, open(tmp, "w", newline="\n", encoding="utf-8") as f:
         f.write("Id,Predicted\n")
         for slice_labels in labels:
             hot = (np.asarray(slice_labels)[..., None] == np.arange(2)).ravel().astype(int).tolist()
@@ -119,8 +119,10 @@ def write_results(
         with atomic_file(run/name) as tmp: fig.savefig(tmp, dpi=110, bbox_inches="tight")
         plt.close(fig)
     sources = store.index.loc[store.index["split"] != "test", "source"].value_counts().to_dict()
-    with atomic_file(run/"model_card.md") as tmp: tmp.write_text(model_card(vars(config), metrics, sources))
+    with atomic_file(run/"model_card.md") as tmp:
+        tmp.write_text(model_card(vars(config), metrics, sources), encoding="utf-8")
     if len(rows.test):
         write_submission(run/"submission.csv", predict(predictor, (store.images[r] for r in rows.test), progress))
-    with atomic_file(run/"metrics.json") as tmp: tmp.write_text(json.dumps(metrics, indent=1))   # last: it is complete
+    with atomic_file(run/"metrics.json") as tmp:                 # last: it is complete
+        tmp.write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     return metrics

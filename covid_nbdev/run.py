@@ -50,7 +50,7 @@ def load_config(
     run,                   # the run's folder
 ) -> TrainConfig:
     "The settings a run was started with."
-    try: return TrainConfig(**json.loads((Path(run)/"config.json").read_text()))
+    try: return TrainConfig(**json.loads((Path(run)/"config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as e:
         raise BadInput(f"no readable config.json in {Path(run).name} ({type(e).__name__})", "a run's folder") from None
 
@@ -250,9 +250,9 @@ def _launch(task: dict, processes: int, env: dict, on_row) -> None:
     main = "from covid_nbdev import run; run._process_main()"
     command = [sys.executable, *launch, sys.executable, "-c", main, json.dumps(task)]
     problem = None
-    with tempfile.TemporaryFile("w+") as errors:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         launcher = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-                                    text=True, start_new_session=True)
+                                    encoding="utf-8", errors="replace", start_new_session=True)
         try:
             for line in launcher.stdout:
                 report = json.loads(line) if line.startswith("{") else {}
