@@ -97,9 +97,8 @@ class ShuffledSampler(Sampler):
 
     def __len__(self): return len(self.dataset)
     def __iter__(self):
-        epoch = self.dataset.epoch
-        order = np.random.default_rng([self.dataset.seed, epoch]).permutation(len(self.dataset))
-        return iter([(epoch, i) for i in order.tolist()])
+        epoch, rng = self.dataset.epoch, np.random.default_rng([self.dataset.seed, self.dataset.epoch])
+        return iter([(epoch, i) for i in rng.permutation(len(self)).tolist()])
 
 class Loaders(NamedTuple):
     "Both loaders, and the standardizer that was fitted on the training rows."

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import chi2_contingency, spearmanr
 from scipy.stats.contingency import crosstab
 
-from covid_nbdev.augment import FILL, dataloaders, seed_transforms, ShuffledSampler, SliceDataset, train_transforms
+from covid_nbdev.augment import dataloaders, seed_transforms, ShuffledSampler, SliceDataset, train_transforms
 from covid_nbdev.hu import Standardizer
 
 SIDE, N = 40, 1000
@@ -79,3 +79,115 @@ def check_independent(a):
     table = flips_by_side(a)
     assert table.min() > N/5 and chi2_contingency(table).pvalue > 1e-3, table
     assert coupled(a, a) == []
+
+
+# ---- each transform its own draw
+
+@pytest.mark.parametrize("seed", [0, 7, 42])
+def test_flip_and_turn_are_independent(seed):
+    "The 2×2 table, and every pair of random parameters, by the data set's way and by the recipe's own."
+    check_independent(drawn_by(items(seed), epoch=seed))
+    for way in (drawn_anew, drawn_in_a_row): check_independent(way(train_transforms(32, SIDE, rotate=180), seed))
+
+
+@pytest.mark.parametrize("way", [drawn_anew, drawn_in_a_row])
+def test_these_checks_can_fail(way):
+    "On albumentations' own set_random_seed: slices are mirrored exactly when they are turned to one side."
+    a = way(A.Compose(train_transforms(32, SIDE, rotate=180).transforms), 0)
+    assert sorted(np.sort(flips_by_side(a).ravel()) > 0) == [False, False, True, True] and ("angle", "flip") in coupled(a, a)
+    with pytest.raises(AssertionError): check_independent(a)
+
+
+def test_neighbors_are_independent():
+    "The next index, epoch and seed, and a seed and epoch with the same sum: no parameter of one tells of one of the other."
+    here = drawn_by(items(1), 1)
+    index, epoch, seed, both = drawn_by(items(1), 1, first=1), drawn_by(items(1), 2), drawn_by(items(2), 1), drawn_by(items(0), 2)
+    for there, shared in [(index, N - 1), (epoch, 0), (seed, 0), (both, 0)]:
+        assert coupled(here, there) == [] and len(set(here[:, 0]) & set(there[:, 0])) == shared
+
+
+def test_the_same_again_to_the_last_bit():
+    "A slice depends on seed, epoch and index alone: not on what was asked before, nor on the program's own random numbers."
+    rng = np.random.default_rng(0)
+    class Noise:
+        images, labels = rng.integers(-1000, 400, (4, SIDE, SIDE)).astype(np.int16), rng.integers(0, 4, (4, SIDE, SIDE)).astype(np.uint8)
+    def fresh(seed=3): return SliceDataset(Noise, np.arange(4), Standardizer(-500, 300), train_transforms(32, SIDE), seed)
+    def same(a, b): return torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+    dataset, other = fresh(), fresh()
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    state = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    wanted = {(e, i): other[e, i] for e in (1, 0) for i in (3, 1, 0, 2)}
+    assert state == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+    for dataset.epoch in (0, 1):
+        for i in range(4): assert same(dataset[i], wanted[dataset.epoch, i]) and same(dataset[np.int64(i)], wanted[dataset.epoch, i])
+        assert same(dataset[-1], wanted[dataset.epoch, 3]) and len(list(dataset)) == 4
+    assert not same(wanted[0, 1], wanted[1, 1]) and not same(fresh(4)[0, 1], wanted[0, 1])
+    with pytest.raises(IndexError): dataset[4]
+
+
+def test_any_recipe_is_seeded_part_by_part():
+    "Nested, of plain albumentations, and inside a data set; the same seed gives the same, None never the same."
+    def parts(recipe): return [recipe] + [p for t in recipe.transforms for p in (parts(t) if hasattr(t, "transforms") else [t])]
+    def plain(): return A.Compose([A.Rotate(p=.5), A.OneOf([A.HorizontalFlip(), A.Sequential([A.VerticalFlip(p=.5)])]), A.GaussNoise(p=.5)])
+    def first(recipe): return [(p.py_random.random(), p.random_generator.random()) for p in parts(recipe)]
+    recipe = plain()
+    seed_transforms(recipe, 5, 1, 2)
+    draws = first(recipe)
+    assert len(draws) == 7 and len({d for pair in draws for d in pair}) == 14
+    seed_transforms(recipe, 5, 1, 2)
+    assert first(recipe) == draws
+    SliceDataset(OneSlice, [0]*3, Standardizer(0, 1), recipe, seed=5)[1, 2]       # its generators have moved on by what it drew
+    assert len({p.py_random.random() for p in parts(recipe)}) == 7
+    ours, again = train_transforms(32, SIDE), train_transforms(32, SIDE)
+    assert not set(first(ours)) & set(first(again))
+    for recipe in (ours, again): recipe.set_random_seed(2**40)
+    assert first(ours) == first(again) and len(set(first(ours))) == 4
+    ours.set_random_seed(None), again.set_random_seed(None)
+    assert not set(first(ours)) & set(first(again))
+
+
+# ---- loader processes
+
+def loader_of(store, workers, method=None):
+    loader = dataloaders(store, size=32, batch_size=4, seed=5, workers=workers).train
+    if method: loader.multiprocessing_context = method
+    return loader
+
+
+def epochs_of(loader, numbers=(1, 2)):
+    "All images and labels of these epochs, and which processes were there at the end of each."
+    tensors, processes = [], []
+    for loader.dataset.epoch in numbers:
+        tensors += [t for batch in loader for t in batch]
+        processes.append({p.pid for p in multiprocessing.active_children()})
+    return tensors, processes
+
+
+def equal(a, b): return len(a) == len(b) > 0 and all(map(torch.equal, a, b))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_loader_processes_stay_and_learn_the_epoch(store, method):
+    "Slice for slice what the main process makes; the same two processes in every epoch, after a half-used one and Ctrl-C, too."
+    wanted = epochs_of(loader_of(store, 0))[0]
+    before, loader = {p.pid for p in multiprocessing.active_children()}, loader_of(store, 2, method)
+    tensors, (first, second) = epochs_of(loader)
+    assert equal(tensors, wanted) and not equal(wanted[:len(wanted)//2], wanted[len(wanted)//2:])
+    assert first == second and len(first - before) == 2
+    half = iter(loader)
+    next(half)
+    for pid in first - before: os.kill(pid, signal.SIGINT)      # a notebook's Interrupt reaches them, too
+    again, after = epochs_of(loader, (1,))
+    assert equal(again, wanted[:len(wanted)//2]) and after == [first]
+    del loader, half
+    assert not {p.pid for p in multiprocessing.active_children()} - before
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_processes_of_accelerate_share_out_each_batch(store, workers):
+    "Its sharded loaders hand on the pairs: put together, their parts are the batches of one process."
+    from accelerate.data_loader import prepare_data_loader
+    wanted = epochs_of(loader_of(store, 0))[0]
+    shards = [epochs_of(prepare_data_loader(loader_of(store, workers), num_processes=2, process_index=i, split_batches=True,
+                                            put_on_device=False))[0] for i in (0, 1)]
+    assert equal([torch.cat(pair) for pair in zip(*shards)], wanted)
