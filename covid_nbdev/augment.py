@@ -34,7 +34,7 @@ def seed_transforms(
     transforms: A.BaseCompose,   # from train_transforms, or any recipe of albumentations
     *numbers: int,               # from 0 up, such as seed, epoch, index
 ) -> None:
-    "Let each transform draw for itself: from the numbers and its place k. (`A.Compose.set_random_seed`: one draw for all.)"
+    "Let each transform draw for itself: from the numbers and its place k. (A.Compose.set_random_seed seeds all alike.)"
     parts = [transforms]
     for k, part in enumerate(parts):     # `parts` grows on the way: a recipe may hold recipes
         rng = np.random.default_rng(np.random.SeedSequence(numbers, spawn_key=(k,)))
