@@ -93,11 +93,11 @@ def second_reader_html(
     model: str = "the model",  # who predicted `pred`, in words
 ) -> Playable:
     "Draw the lesions twice; then Dice of the two drawings, of each and the truth, and of the prediction and the truth."
-    hu, true, pred = map(np.asarray, (hu, true, pred))
+    hu, true, pred = map(np.asarray, (hu, class_numbers(true), class_numbers(pred)))
     if hu.ndim != 2 or hu.shape != true.shape:
         raise BadInput(f"a slice {hu.shape} and a truth {true.shape}", "one slice (H, W) and its labels (H, W)")
     check_hu(hu, "the slice")
-    confusion(pred, true)                              # the same shape, and classes alone
+    confusion(pred, true)                              # the same shape
     if not (true < 2).any(): raise BadInput("a slice without a lesion", "one to draw", "choose another slice")
     margin_px, chest = 6, np.nonzero((true < 3) | (pred < 2))
     lungs = tuple(slice(max(0, places.min() - margin_px), places.max() + 1 + margin_px) for places in chest)
