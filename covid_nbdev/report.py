@@ -30,8 +30,7 @@ def measure(
     "`evaluate`, and 95 % bootstrap intervals of the two mean IoUs."
     metrics, preds = evaluate(run, store, progress)
     rows = split(store).valid
-    inside = getattr(store, "inside", ...)
-    matrices = [confusion(pred, store.labels[row][inside]) for pred, row in zip(preds, rows)]
+    matrices = [confusion(pred, store.labels[row][getattr(store, "inside", ...)]) for pred, row in zip(preds, rows)]
     groups = [patient or f"slice {i}" for i, patient in enumerate(store.index["patient"].iloc[rows])]
     ci95 = {"miou": list(bootstrap_interval(matrices, None, groups)), "lesion_miou": None}
     if metrics["lesion_miou"] is not None: ci95["lesion_miou"] = list(bootstrap_interval(matrices, (0, 1), groups))
