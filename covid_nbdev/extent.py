@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 
 from .core import BadInput
+from .masks import class_numbers
 
 # %% ../nbs/18_extent.ipynb #2f3eb68b
 def lesion_extent(
     labels,               # uint8 (H, W) of one slice, or (N, H, W) of a scan
 ) -> dict:                # pixels, and percent of the lung; percent is NaN where there is no lung
     "Extent of both lesions: counts and share of the lung."
-    ground_glass, consolidation, other = (int((np.asarray(labels) == c).sum()) for c in (0, 1, 2))
+    labels = class_numbers(labels)
+    ground_glass, consolidation, other = (int((labels == c).sum()) for c in (0, 1, 2))
     lung = ground_glass + consolidation + other
     percent = lambda n: 100*n/lung if lung else float("nan")
     return {"lung_px": lung, "ground_glass_px": ground_glass, "consolidation_px": consolidation,
@@ -43,5 +45,6 @@ def agreement(
     if measured.shape != reference.shape or measured.ndim != 1 or len(measured) < 2:
         raise BadInput(f"values of shape {measured.shape} and {reference.shape}", "two or more pairs of values")
     errors = measured - reference
+    if not np.isfinite(errors).all(): raise BadInput("NaN among the values", "numbers", "leave out scans without lung")
     mean, sd = float(errors.mean()), float(errors.std(ddof=1))
     return {"mean_error": mean, "sd": sd, "low": mean - 1.96*sd, "high": mean + 1.96*sd}

@@ -11,7 +11,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .core import BadInput
-from .masks import CLASSES
+from .masks import class_numbers, CLASSES
 
 # %% ../nbs/03_metrics.ipynb #06a864ae
 def confusion(
@@ -20,16 +20,15 @@ def confusion(
     n: int = len(CLASSES),   # number of classes
 ) -> np.ndarray:        # int64 (n, n): [true class, predicted class]
     "Count the pixels of each pair of classes, in one pass."
-    tensors = hasattr(pred, "detach") and hasattr(true, "detach")
-    if not tensors: pred, true = np.asarray(pred), np.asarray(true)
+    pred, true = class_numbers(pred, n), class_numbers(true, n)     # another would count as another pair: 1*4 + 7
     if tuple(pred.shape) != tuple(true.shape):
         raise BadInput(f"a prediction {tuple(pred.shape)} and a truth {tuple(true.shape)}", "the same shape")
-    if 0 not in pred.shape and (min(pred.min(), true.min()) < 0 or max(pred.max(), true.max()) >= n):
-        raise BadInput("a label out of range", f"class numbers 0 to {n - 1} in prediction and truth",
-                       "leave out unlabeled slices (255)")     # it would count as another pair: 1*4 + 7 is 2*4 + 3
-    if tensors:   # counted where they lie, on a GPU too
-        counts = (true.long()*n + pred.long()).flatten().bincount(minlength=n*n).cpu().numpy()
-    else: counts = np.bincount(true.ravel().astype(np.int64)*n + pred.ravel(), minlength=n*n)
+    if hasattr(pred, "cpu") and hasattr(true, "cpu"):     # tensors are counted where they lie, on a GPU too
+        counts = (true*n + pred.to(true.device)).flatten().bincount(minlength=n*n).cpu().numpy()
+    else:
+        smallest = np.min_scalar_type(n*n - 1)            # uint8 for four classes: less to move
+        pred, true = (np.asarray(x.cpu() if hasattr(x, "cpu") else x).astype(smallest) for x in (pred, true))
+        counts = np.bincount((true*n + pred).ravel(), minlength=n*n)
     return counts.reshape(n, n)
 
 # %% ../nbs/03_metrics.ipynb #2833a2fe
@@ -39,7 +38,9 @@ class ConfusionMatrix:
         counts=None,             # (n, n) counts to start from; zeros if None
         n: int = len(CLASSES),   # number of classes
     ):
-        self.counts = np.zeros((n, n), np.int64) if counts is None else np.asarray(counts, np.int64)
+        counts = np.zeros((n, n)) if counts is None else np.asarray(counts)
+        self.counts = counts.astype(np.int64)
+        if (self.counts != counts).any(): raise BadInput("shares of pixels", "counts: whole numbers")
 
     def update(self,
         pred,   # class per pixel, any shape, NumPy or torch

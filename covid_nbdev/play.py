@@ -18,7 +18,7 @@ from PIL import Image
 
 from .core import BadInput
 from .hu import check_hu, window, WINDOWS
-from .masks import AGREE, CLASSES, FALSE_NEGATIVE, FALSE_POSITIVE, paint_errors
+from .masks import AGREE, class_numbers, CLASSES, FALSE_NEGATIVE, FALSE_POSITIVE, paint_errors
 from .metrics import confusion, dice, miou_per_image, miou_pooled
 
 # %% ../nbs/03a_play.ipynb #402d137e
@@ -93,11 +93,11 @@ def second_reader_html(
     model: str = "the model",  # who predicted `pred`, in words
 ) -> Playable:
     "Draw the lesions twice; then Dice of the two drawings, of each and the truth, and of the prediction and the truth."
-    hu, true, pred = map(np.asarray, (hu, true, pred))
+    hu, true, pred = map(np.asarray, (hu, class_numbers(true), class_numbers(pred)))
     if hu.ndim != 2 or hu.shape != true.shape:
         raise BadInput(f"a slice {hu.shape} and a truth {true.shape}", "one slice (H, W) and its labels (H, W)")
     check_hu(hu, "the slice")
-    confusion(pred, true)                              # the same shape, and classes alone
+    confusion(pred, true)                              # the same shape
     if not (true < 2).any(): raise BadInput("a slice without a lesion", "one to draw", "choose another slice")
     margin_px, chest = 6, np.nonzero((true < 3) | (pred < 2))
     lungs = tuple(slice(max(0, places.min() - margin_px), places.max() + 1 + margin_px) for places in chest)
@@ -117,13 +117,12 @@ def scores_html(
     true,            # same shape
 ) -> Playable:
     "Mean IoU of the same pixels by every convention: classes, absent classes, averages."
-    pred, true = np.asarray(pred), np.asarray(true)
-    confusion(pred, true)                              # the same shape, and classes alone
+    pred, true = (np.asarray(class_numbers(labels)) for labels in (pred, true))
+    confusion(pred, true)                              # the same shape
     if pred.ndim != 3 or not pred.size: raise BadInput(f"predictions of shape {pred.shape}", "slices (N, H, W)")
     matrices = [confusion(p, t) for p, t in zip(pred, true)]
-    codes = true.astype(np.uint8)*len(CLASSES) + pred.astype(np.uint8)
-    data = dict(zip(("slices", "rows", "columns"), pred.shape))
-    data |= {"classes": CLASSES, "colors": _ERROR_COLORS, "pairs": pack(codes)}
+    data = {**dict(zip(("slices", "rows", "columns"), pred.shape)), "classes": CLASSES, "colors": _ERROR_COLORS,
+            "pairs": pack(true*len(CLASSES) + pred)}
     shades = np.array([.6, .75, .35, .14])[true]       # a gray for each class, dark for the background
     painted = np.rint(255*paint_errors(np.repeat(shades[..., None], 3, axis=-1), pred < 2, true < 2))
     n_across = min(len(pred), 8)                       # side by side, in rows of at most eight

@@ -15,9 +15,9 @@ import pandas as pd
 
 from .core import atomic_file
 from .etl import split, Store
-from .masks import CLASSES
+from .masks import class_numbers, CLASSES
 from .metrics import bootstrap_interval, confusion
-from .results import evaluate, plot_overlays, predict, Predictor, telling_slices
+from .results import evaluate, plot_overlays, predict, Predictor, TELLING_TITLES, telling_slices
 from .run import load_config
 from .train import plot_history
 
@@ -30,7 +30,7 @@ def measure(
     "`evaluate`, and 95 % bootstrap intervals of the two mean IoUs."
     metrics, preds = evaluate(run, store, progress)
     rows = split(store).valid
-    matrices = [confusion(pred, store.labels[row]) for pred, row in zip(preds, rows)]
+    matrices = [confusion(pred, store.labels[row][getattr(store, "inside", ...)]) for pred, row in zip(preds, rows)]
     groups = [patient or f"slice {i}" for i, patient in enumerate(store.index["patient"].iloc[rows])]
     ci95 = {"miou": list(bootstrap_interval(matrices, None, groups)), "lesion_miou": None}
     if metrics["lesion_miou"] is not None: ci95["lesion_miou"] = list(bootstrap_interval(matrices, (0, 1), groups))
@@ -39,14 +39,14 @@ def measure(
 # %% ../nbs/18a_report.ipynb #1e815030
 def write_submission(
     path,             # the .csv file
-    labels,           # iterable of uint8 (S, S), one per test slice
+    labels,           # iterable of uint8 (H, W), one per test slice
 ) -> int:             # lines written, without the header
-    "Id,Predicted: the (n, S, S, 2) masks of ground glass and consolidation, flattened in C order."
+    "Id,Predicted: the (n, H, W, 2) masks of ground glass and consolidation, flattened in C order."
     n = 0
     with atomic_file(path) as tmp, open(tmp, "w", newline="\n", encoding="utf-8") as f:
         f.write("Id,Predicted\n")
         for slice_labels in labels:
-            hot = (np.asarray(slice_labels)[..., None] == np.arange(2)).ravel().astype(int).tolist()
+            hot = (class_numbers(slice_labels)[..., None] == np.arange(2)).ravel().astype(int).tolist()
             f.writelines(map("%d,%d\n".__mod__, enumerate(hot, n)))
             n += len(hot)
     return n
@@ -81,13 +81,14 @@ def model_card(
     sources: dict,       # slices per source
 ) -> str:                # Markdown
     "What was trained on what, what was measured, what it is not for."
+    chosen_by = "highest lesion mIoU" if config.get("best") == "lesion_miou" else "lowest loss"
     facts = f"""- Network: U-Net++ with {config['encoder']}, upsampling {config['upsample']}
 - Weights at the start: {config['weights'] or 'random'}
 - Data: {', '.join(f'{n} slices of {s}' for s, n in sources.items())}
 - Split: {metrics['n_train']} training slices, {metrics['n_valid']} validation slices (the deck's split)
 - Training: size {metrics['train_size']}, loss {config['loss']}, class weights {config['class_weights']}, \
 batch {config['batch_size']}, learning rate {config['lr']}, seed {config['seed']}
-- Best epoch: {metrics['epoch']} of at most {config['epochs']}"""
+- Best epoch: {metrics['epoch']} of at most {config['epochs']}, that with the {chosen_by} on the validation slices"""
     limits = f"""## Limits
 
 - These slices also stopped the training and chose its epoch: the scores are a little too good.
@@ -110,11 +111,12 @@ def write_results(
     run = Path(run)
     predictor, rows, config = Predictor(run, device), split(store), load_config(run)
     metrics, preds = measure(predictor, store, progress)
-    slices, trues = ([part[r] for r in rows.valid] for part in (store.images, store.labels))
-    chosen = telling_slices(preds, trues) or [0]
-    shown = ([part[i] for i in chosen] for part in (slices, preds, trues))
+    inside = getattr(store, "inside", ...)               # rows and columns without the rim that fills up a square
+    slices, trues = ([part[r][inside] for r in rows.valid] for part in (store.images, store.labels))
+    chosen = telling_slices(preds, trues)
+    shown = ([part[i] for i in chosen or [0]] for part in (slices, preds, trues))
     figures = {"curves.png": plot_history(pd.read_csv(run/"history.csv"), config=config),
-               "overlays.png": plot_overlays(*shown, ["best", "median", "worst"])}
+               "overlays.png": plot_overlays(*shown, TELLING_TITLES[len(chosen)])}
     for name, fig in figures.items():
         with atomic_file(run/name) as tmp: fig.savefig(tmp, dpi=110, bbox_inches="tight")
         plt.close(fig)
@@ -122,7 +124,8 @@ def write_results(
     with atomic_file(run/"model_card.md") as tmp:
         tmp.write_text(model_card(vars(config), metrics, sources), encoding="utf-8")
     if len(rows.test):
-        write_submission(run/"submission.csv", predict(predictor, (store.images[r] for r in rows.test), progress))
+        labels = predict(predictor, (store.images[r] for r in rows.test), progress)
+        write_submission(run/"submission.csv", (slice_labels[inside] for slice_labels in labels))
     with atomic_file(run/"metrics.json") as tmp:                 # last: it is complete
         tmp.write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     return metrics

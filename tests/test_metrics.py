@@ -1,4 +1,5 @@
-"""Metrics against torchmetrics, the well-kept library, on thousands of random cases; and the properties they must have."""
+"""Metrics against torchmetrics, the well-kept library, on thousands of random cases; and the properties they must have.
+What is no class number is refused by whatever takes labels."""
 import numpy as np
 import pytest
 import torch
@@ -6,8 +7,14 @@ from hypothesis import given, settings, strategies as st
 from torchmetrics.functional.classification import multiclass_f1_score, multiclass_jaccard_index, multiclass_precision, multiclass_recall
 
 from covid_nbdev.core import BadInput
+from covid_nbdev.etl import build_store
+from covid_nbdev.extent import lesion_extent
+from covid_nbdev.masks import class_numbers, mask_to_onehot, onehot_to_mask, paint_errors, show_mask
 from covid_nbdev.metrics import (ConfusionMatrix, bootstrap_interval, confusion, dice, iou, miou, miou_by_batch,
                                  miou_per_image, miou_pooled)
+from covid_nbdev.play import scores_html, second_reader_html
+from covid_nbdev.report import write_submission
+from covid_nbdev.results import error_text, remove_small, telling_slices, threshold_baseline
 
 
 def labels(seed, classes_in_use, side, n=2):
@@ -66,11 +73,116 @@ def test_pieces_add_up(seed, n, batch_size):
     assert miou_by_batch(matrices, batch_size) == pytest.approx(np.mean(by_hand))
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
-def test_tensors_of_any_whole_type(dtype):
+TENSORS = [torch.uint8, torch.int8, torch.uint16, torch.int16, torch.uint32, torch.int32, torch.uint64, torch.int64, torch.float16,
+           torch.bfloat16, torch.float32, torch.float64]
+
+
+def ways_to_hold(values):
+    "The same numbers in every type: NumPy's, torch's, a list."
+    for dtype in "uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 >f4 >i2".split(): yield values.astype(dtype)
+    for dtype in TENSORS: yield torch.tensor(values).to(dtype)
+    yield values.tolist()
+    yield np.asfortranarray(values)
+
+
+def test_whole_numbers_of_any_type():
+    "Each of the two may be of any kind: NIfTI's masks are often floats, and a truth may be NumPy beside a predicted tensor."
     pred, true = labels(0, 4, 16)
-    both = confusion(torch.tensor(pred).to(dtype), torch.tensor(true).to(dtype))
-    np.testing.assert_array_equal(both, confusion(pred.astype(np.uint8), true.astype(np.int8)))
+    expected = ConfusionMatrix().update(pred, true).counts
+    assert expected.sum() == 256 and len(np.unique(pred)) == 4
+    for p in ways_to_hold(pred):
+        for t in (true, torch.tensor(true), true.astype(np.uint64), true.astype(np.float32)):
+            np.testing.assert_array_equal(confusion(p, t), expected)
+            np.testing.assert_array_equal(confusion(t, p), expected.T)
+        np.testing.assert_array_equal(class_numbers(p), pred)
+        np.testing.assert_array_equal(mask_to_onehot(p), mask_to_onehot(pred))
+        assert lesion_extent(p) == lesion_extent(pred)
+    for two in (bool, np.uint8, np.float64):
+        np.testing.assert_array_equal(confusion((pred < 2).astype(two), torch.tensor(true < 2), 2), confusion(pred < 2, true < 2, 2))
+    assert confusion(np.full(3, 16), np.full(3, 16.), 17)[16, 16] == 3       # more pairs than a byte holds
+
+
+SLICE = np.where(np.eye(4), 40, -1000)
+TAKE_LABELS = {   # all that takes class numbers (or, the last two, a mask of one class): called with a wrong one
+    "iou": lambda x: iou(x, labels(0, 4, 4)[0]), "iou, truth": lambda x: iou(labels(0, 4, 4)[0], x), "iou, both": lambda x: iou(x, x),
+    "miou": lambda x: miou(x, labels(0, 4, 4)[0]), "dice": lambda x: dice(x, labels(0, 4, 4)[0]),
+    "update": lambda x: ConfusionMatrix().update(x, labels(0, 4, 4)[0]), "confusion": lambda x: confusion(x, torch.zeros(4, 4)),
+    "lesion_extent": lesion_extent, "mask_to_onehot": mask_to_onehot, "show_mask": lambda x: show_mask(SLICE, x),
+    "remove_small": lambda x: remove_small(x, 3), "telling": lambda x: telling_slices([x], [labels(0, 4, 4)[0]]),
+    "thresholds": lambda x: threshold_baseline([SLICE], [x]), "scores_html": lambda x: scores_html(x[None], labels(0, 4, 4, 1)),
+    "second_reader": lambda x: second_reader_html(SLICE, labels(0, 4, 4)[0], x),
+    "paint_errors": lambda x: paint_errors(np.ones((4, 4, 3)), x, x), "error_text": lambda x: error_text(x, x),
+}
+rng = np.random.default_rng(0)
+NO_LABELS = {"shares": rng.random((4, 4)), "logits": rng.normal(size=(4, 4))*9, "one half": np.where(np.eye(4), .5, 1.), "NaN": np.full((4, 4), np.nan),
+             "almost": np.full((4, 4), .999)}
+
+
+@pytest.mark.parametrize("take", TAKE_LABELS)
+@pytest.mark.parametrize("as_", [np.float32, torch.tensor, lambda x: torch.tensor(x).half().requires_grad_()], ids=["numpy", "torch", "half"])
+def test_what_is_no_class_number_is_refused(take, as_):
+    "Not floored to ground glass, and in a line that says what to do."
+    for name, wrong in NO_LABELS.items():
+        with pytest.raises(BadInput, match="not whole numbers.+ take the argmax"): TAKE_LABELS[take](as_(wrong))
+
+
+def test_of_logits_the_argmax_is_missing():
+    true = torch.tensor(labels(0, 4, 8))
+    logits = torch.nn.functional.one_hot(true, 4).movedim(-1, 1)*3. + .5        # (2, 4, 8, 8)
+    for pred in (logits, logits.softmax(1), logits[0], logits.numpy()):
+        with pytest.raises(BadInput, match="argmax"): iou(pred, true)
+    np.testing.assert_array_equal(iou(logits.argmax(1), true), iou(true, true))
+
+
+def test_a_submission_of_probabilities_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="argmax"): write_submission(tmp_path/"s.csv", [np.full((4, 4), .5)])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [np.array([["a", "b"]]), np.array([[None, 1]]), np.array([[1j, 0]])], ids=["text", "objects", "complex"])
+def test_other_types_are_refused(wrong):
+    with pytest.raises(BadInput, match="class numbers 0 to 3"): iou(wrong, np.zeros((1, 2), int))
+
+
+def test_class_numbers_are_no_mask_of_one_class():
+    "Class 0 would be \"no\", and the three others \"yes\"."
+    for draw in (error_text, lambda p, t: paint_errors(np.ones((4, 4, 3)), p, t)):
+        with pytest.raises(BadInput, match="labels == 1"): draw(np.full((4, 4), 3), np.eye(4))
+
+
+def test_counts_that_are_shares_are_refused():
+    with pytest.raises(BadInput, match="whole numbers"): miou_pooled(np.eye(4)[None]/4)
+    assert ConfusionMatrix(np.eye(4)).miou() == 1
+
+
+NEAR_MISSES = {   # what somebody's masks hold: what the line says is there, and what to do
+    "0 and 255": (lambda m: m*np.uint8(255), "the value 255 .+divide the masks by 255"),
+    "0 and 255, floats": (lambda m: m*np.float32(255), r"the value 255\.0 .+divide the masks by 255"),
+    "0.9999999": (lambda m: m*np.float32(.9999999), r"the value 0\.9999999 .+np\.rint"),
+    "above 0": (lambda m: m + 1e-9, r"the value 1e-09 .+np\.rint"),
+    "probabilities": (lambda m: m*.5, r"the value 0\.5 .+make the masks one-hot"),
+    "class numbers": (lambda m: m*np.arange(1, 5), "the value [234] .+make the masks one-hot"),
+    "gray values": (lambda m: m*np.array([255, 128, 255, 255]), "the value .+make the masks one-hot"),
+    "NaN": (lambda m: m*np.nan, "the value nan"),
+}
+
+
+@pytest.mark.parametrize("name", NEAR_MISSES)
+def test_near_misses_of_masks(name, copy_layout, tmp_path):
+    "From a notebook, and from Kaggle's layout, where file and slice are named, too."
+    spoil, message = NEAR_MISSES[name]
+    masks = np.load(copy_layout/"masks_medseg.npy").astype(np.uint8)
+    with pytest.raises(BadInput, match=message): onehot_to_mask(spoil(masks))
+    np.save(copy_layout/"masks_medseg.npy", spoil(masks))
+    with pytest.raises(BadInput, match=message) as e: build_store(copy_layout, tmp_path/"store", progress=False)
+    assert "masks_medseg.npy, slice 0" in str(e.value) and not (tmp_path/"store").exists()
+
+
+def test_channels_in_another_place():
+    masks = mask_to_onehot(labels(0, 4, 16))
+    with pytest.raises(BadInput, match="channels last: np.moveaxis"): onehot_to_mask(np.moveaxis(masks, -1, -3))
+    for one_channel in (labels(0, 4, 16), labels(0, 4, 16)[..., None]):
+        with pytest.raises(BadInput, match="mask_to_onehot"): onehot_to_mask(one_channel)
 
 
 @pytest.mark.parametrize("wrong", [-1, 4, 255])

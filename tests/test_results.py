@@ -1,5 +1,5 @@
 """Cleaning of small islands: its properties on random masks, and as an option of the predictor. metrics.json is explained."""
-import json, re
+import json, re, shutil
 
 import numpy as np
 import pytest
@@ -9,7 +9,12 @@ from scipy import ndimage
 import lessons
 from conftest import ROOT
 from covid_nbdev.core import BadInput
-from covid_nbdev.results import Predictor, remove_small, telling_slices
+from covid_nbdev.etl import split, Store
+from covid_nbdev.extent import agreement
+from covid_nbdev.metrics import ConfusionMatrix
+from covid_nbdev.report import model_card, write_results
+from covid_nbdev.results import TELLING_TITLES, evaluate, plot_overlays, Predictor, remove_small, telling_slices
+from covid_nbdev.run import load_config
 
 TOUCHING = np.ones((3, 3))
 
@@ -94,6 +99,59 @@ def test_slices_are_ranked_by_lesion_iou():
     as_other_lesion = true.copy()
     as_other_lesion[0, 0] = 1                                     # any lesion counts: the class does not matter here
     assert telling_slices(as_other_lesion[:1], true[:1]) == [0]
+
+
+@pytest.mark.parametrize("lesions, titles", [(0, ["no lesion"]), (1, ["the only one"]), (2, ["best", "worst"]),
+                                             (3, ["best", "median", "worst"]), (7, ["best", "median", "worst"])])
+def test_titles_of_few_slices(lesions, titles):
+    "Of two slices the second is the worst, not the median; with one there is nothing to compare."
+    import matplotlib.pyplot as plt
+    true = np.full((8, 4, 4), 3)
+    true[:lesions, :, 0] = 0
+    pred = true.copy()
+    for i in range(lesions): pred[i, i % 4, 0] = 3 if i else 0
+    chosen = telling_slices(pred, true)
+    assert len(chosen) == min(lesions, 3) and TELLING_TITLES[len(chosen)] == titles
+    shown = [chosen or [0]]*3
+    fig = plot_overlays(*([part[i] for i in numbers] for part, numbers in zip((true*0 - 800, pred, true), shown)), TELLING_TITLES[len(chosen)])
+    assert [ax.get_title().split(": ")[0] for ax in fig.axes[:len(titles)]] == titles
+    plt.close(fig)
+
+
+class Oblong(Store):
+    "A store whose slices were 48 by 64 pixels: the rest is rim."
+    inside = slice(8, 56), slice(0, 64)
+
+
+def test_the_rim_of_filled_up_slices_is_not_measured(store, tiny_run, tmp_path):
+    "Scores and submission are those of the slices as they came."
+    oblong, predictor = Oblong(store.path), Predictor(tiny_run)
+    metrics, preds = evaluate(predictor, oblong, progress=False)
+    cm = ConfusionMatrix()
+    for row, pred in zip(split(store).valid, preds):
+        np.testing.assert_array_equal(pred, predictor(store.images[row])[8:56])
+        cm.update(pred, store.labels[row][8:56])
+    assert list(metrics["iou"].values()) == cm.iou().tolist() and cm.counts.sum() == len(preds)*48*64
+    assert metrics["mask_size"] == 64 and metrics["baseline"] != evaluate(predictor, store, progress=False)[0]["baseline"]
+    run = shutil.copytree(tiny_run, tmp_path/"run")
+    written = write_results(run, oblong, progress=False)
+    assert {k: v for k, v in written.items() if k != "ci95"} == metrics and written["ci95"]["miou"][0] <= metrics["miou"]
+    lines = (run/"submission.csv").read_text().splitlines()
+    expected = np.stack([[predictor(store.images[r])[8:56] == c for c in (0, 1)] for r in split(store).test]).transpose(0, 2, 3, 1)
+    assert lines[1:] == [f"{i},{v}" for i, v in enumerate(expected.astype(int).ravel())]
+
+
+def test_the_card_says_what_chose_the_epoch(tiny_run):
+    metrics, config = json.loads((tiny_run/"metrics.json").read_text()), vars(load_config(tiny_run))
+    without = {k: v for k, v in config.items() if k != "best"}
+    for settings, words in ((without, "lowest loss"), (config | {"best": "valid_loss"}, "lowest loss"), (config | {"best": "lesion_miou"}, "highest lesion mIoU")):
+        assert f"that with the {words} on the validation slices" in model_card(settings, metrics, {"medseg": 16})
+    assert "lowest loss" in (tiny_run/"model_card.md").read_text(encoding="utf-8")
+
+
+def test_no_lung_is_no_extent():
+    "A scan without lung has no percentage; it must not turn the whole comparison into NaN."
+    with pytest.raises(BadInput, match="scans without lung"): agreement([1, float("nan"), 3], [1, 2, 3])
 
 
 def test_every_number_of_metrics_json_is_explained(tiny_run):
