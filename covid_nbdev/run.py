@@ -14,24 +14,21 @@ import platform
 import re
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from hashlib import sha256
 from io import BytesIO
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from safetensors import safe_open, SafetensorError
-from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from .augment import dataloaders, Loaders
@@ -59,14 +56,12 @@ def load_config(
     except (OSError, ValueError, TypeError) as e:
         raise BadInput(f"no readable config.json in {Path(run).name} ({type(e).__name__})", "a run's folder") from None
 
-# %% ../nbs/14a_run.ipynb #2a96cea9
 def load_model(
     path,                    # a run's folder, or its best.safetensors
     device="cpu",            # a torch.device or its name
-) -> tuple[nn.Module, dict]:  # the model in eval mode; its metadata with a Standardizer under "standardizer"
+) -> tuple[torch.nn.Module, dict]:  # the model in eval mode; its metadata with a Standardizer under "standardizer"
     "The network as it was in its best epoch; its metadata says by which measure."
-    path = Path(path)
-    file = path/"best.safetensors" if path.is_dir() else path
+    file = path/"best.safetensors" if (path := Path(path)).is_dir() else path
     if not file.is_file():
         raise BadInput(f"no best.safetensors in {path.name}", "a run's folder", "train one: covid_train DATA RUN")
     try:
@@ -88,7 +83,6 @@ _note = print if _RANK == 0 else str       # for a line that the user should rea
 class _Keeper:
     "A callback: settings, history, best model and all that resuming needs lie in a folder after each epoch."
     def __init__(self, folder: Path, going_on: bool): self.folder, self.going_on, self.start = folder, going_on, 0
-
     def before_fit(self, learn):
         slices, model = learn.loaders.train.dataset, getattr(learn.model, "module", learn.model)   # not its wrapper
         self.data = {"slices": len(slices.store), "side": slices.store.size, "train": len(slices)}
@@ -101,12 +95,9 @@ class _Keeper:
             if re.fullmatch(ours, p.name): p.unlink()
         save_config(self.folder, learn.config)
         if learn.history: self.write_history(learn)
-
-    def before_validate(self, learn):
-        "Running statistics differ between processes: the first one's count."
+    def before_validate(self, learn):       # running statistics differ between processes: the first one's count
         if torch.distributed.is_initialized():
             for statistic in self.parts["model"].buffers(): torch.distributed.broadcast(statistic, 0)
-
     def write_history(self, learn):
         table = pd.DataFrame(learn.history, columns=HISTORY)
         with atomic_file(self.folder/"history.csv") as tmp: table.to_csv(tmp, index=False)
@@ -155,8 +146,7 @@ def restore(self: _Keeper, learn: Learner) -> None:
     if epochs < planned: raise BadInput(f"epochs {epochs}", f"epochs {planned} or more, as this run was started")
     if epochs > planned:
         self.start, learn.stale = n, 0
-        learn.schedule = OneCycleLR(learn.optimizer, max_lr=learn.config.lr, total_steps=(epochs - n)*steps)
-        self.parts["schedule"] = learn.schedule
+        learn.schedule = self.parts["schedule"] = OneCycleLR(learn.optimizer, learn.config.lr, (epochs - n)*steps)
         _note(f"epochs {n + 1} to {epochs}: a new one-cycle schedule, the learning rate rises again")
     elif n >= epochs or learn.stale >= learn.config.patience:
         _note(f"this run is finished, after epoch {n} of {epochs}; a larger number of epochs goes on with it")
@@ -166,18 +156,17 @@ def _fingerprint(store: Store) -> str:
     "Of the slices, their labels and their index, wherever they lie."
     index = store.index[["source", "number", "patient", "split"]].to_csv(index=False, lineterminator="\n")
     digest = sha256(index.encode())
-    for x in (*store.images, *store.labels): digest.update(np.ascontiguousarray(x))
+    for x in (*store.images, *store.labels): digest.update(x.tobytes())
     return digest.hexdigest()[:16]
 
 def _check_settings(run: Path, config: TrainConfig) -> None:
     "Raise `BadInput` where a run that goes on would get other settings; about epochs, `restore` decides."
-    before, kind = load_config(run), lambda weights: weights if weights in (None, "imagenet") else "from a file"
-    for name in {f.name for f in fields(config)} - {"epochs", "workers"}:
-        old, new = (kind(v) if name == "weights" else v for v in (getattr(before, name), getattr(config, name)))
-        if new == old: continue
-        raise BadInput(f"{name} {new}", f"{name} {old}, as this run was started", "leave it so, or start another run")
+    before = asdict(load_config(run))
+    for name, new in asdict(config).items():
+        moved = name == "weights" and not {None, "imagenet"} & {new, before[name]}      # the file of the first weights
+        if new != before[name] and not moved and name not in ("epochs", "workers"):
+            raise BadInput(f"{name} {new}", f"{name} {before[name]}, as this run was started", "leave it so")
 
-# %% ../nbs/14a_run.ipynb #885d7122
 @contextmanager
 def lock_run(
     run,    # the run's folder; made if need be, and removed again if it stays empty
@@ -196,8 +185,7 @@ def lock_run(
         yield
     except OSError as e:
         if e.errno not in (errno.ENOSPC, errno.EDQUOT): raise
-        do = "make room, then go on with --resume (or start again)"
-        raise BadInput(f"a full disk ({run})", "room to write", do) from None
+        raise BadInput(f"a full disk ({run})", "room to write", "make room, then --resume or start again") from None
     finally:
         for file in (holder, run/".lock"):
             with suppress(OSError): file.unlink()       # Windows does so when the lock is released
@@ -206,30 +194,26 @@ def lock_run(
 
 # %% ../nbs/14a_run.ipynb #e3d485f5
 def _print_epoch(row: dict, config: TrainConfig) -> None:
-    scores = ("loss {train_loss:.3f} train {valid_loss:.3f} valid  mIoU {train_miou:.3f} {valid_miou:.3f}  "
-              "lesions {valid_lesion_miou:.3f}  lr {lr:.1e}  {seconds:.0f} s").format(**row)
-    print(f"epoch {row['epoch']:3}/{config.epochs}  {scores}", flush=True)
+    print("epoch {epoch:3}/{n}  loss {train_loss:.3f} train {valid_loss:.3f} valid  "
+          "mIoU {train_miou:.3f} {valid_miou:.3f}  lesions {valid_lesion_miou:.3f}  "
+          "lr {lr:.1e}  {seconds:.0f} s".format(n=config.epochs, **row), flush=True)
 
 class _Watch:
     "A callback: a bar for each epoch; what `on_epoch` makes of its row; an end in time, by the first process's clock."
     def __init__(self, show: bool, on_epoch, seconds):
         self.show, self.on_epoch, self.bar = show and not _RANK, on_epoch, None
-        self.end = math.inf if seconds is None else time.monotonic() + seconds
-
+        self.end = time.monotonic() + (math.inf if seconds is None else seconds)
     def before_fit(self, learn):
         longest = max((row["seconds"] for row in learn.history), default=-math.inf)   # the first epoch always begins
         learn.stop = gathered(time.monotonic() + 1.1*longest > self.end)[0]
-
     def after_batch(self, learn):
-        epoch, batches = f"epoch {len(learn.history) + 1}/{learn.config.epochs}", len(learn.loaders.train)
-        self.bar = self.bar or progress_bar(total=batches, desc=epoch, show=self.show)
+        name, total = f"epoch {len(learn.history) + 1}/{learn.config.epochs}", len(learn.loaders.train)
+        self.bar = self.bar or progress_bar(total=total, desc=name, show=self.show)
         self.bar.set_postfix(loss=f"{learn.loss:.3f}", mIoU=f"{learn.counts.miou():.3f}", refresh=False)
         self.bar.update()
-
     def before_validate(self, learn=None):
         if self.bar is not None: self.bar.close()
         self.bar = None
-
     def after_epoch(self, learn):
         if self.on_epoch and not _RANK: self.on_epoch(learn.history[-1], learn.config)
         self.before_fit(learn)
@@ -250,21 +234,19 @@ def train_run(
     with lock_run(run), memory_advice(config):
         going_on = resume and (run/"last.pt").is_file()     # a run that finished no epoch starts at its first
         if going_on: _check_settings(run, config)
-        elif (run/"last.pt").exists():
-            raise BadInput(f"an earlier run in {run}", "a new folder, or resume", "choose another name")
+        elif (run/"last.pt").exists(): raise BadInput(f"an earlier run in {run}", "a new folder, or resume")
         model, loaders = _set_up(store, config, going_on, device)
         try: return fit(model, loaders, config, [_Keeper(run, going_on), watch])
         finally: watch.before_validate()
 
 # %% ../nbs/14a_run.ipynb #94fc44cd
-def _set_up(store: Store, config: TrainConfig, going_on: bool, device) -> tuple[nn.Module, Loaders]:
+def _set_up(store: Store, config: TrainConfig, going_on: bool, device) -> tuple[torch.nn.Module, Loaders]:
     "The network and the loaders, as this process shall use them."
     if not isinstance(device, torch.device): device = check_gpu(device)
     accelerator = launched_accelerator(device)
     torch.manual_seed(config.seed)
     loaders = dataloaders(store, config.size, config.batch_size, config.seed, config.workers, rotate=config.rotate)
-    # going on, weights come from last.pt: the file of the first ones may be gone
-    if going_on and config.weights: model = bare_model(config.encoder, config.upsample)
+    if going_on and config.weights: model = bare_model(config.encoder, config.upsample)      # last.pt has the weights
     else: _try_network(model := build_model(config.encoder, config.weights, config.upsample), config)
     model.to(accelerator.device if accelerator else device, memory_format=torch.channels_last)     # faster
     if not accelerator: return model, loaders
@@ -285,10 +267,8 @@ def _process_main() -> None:
     "What each process of `train_parallel` runs: its task is an argument, JSON; what it reports are lines of JSON."
     global _note
     task = json.loads(sys.argv[1])
-    def end_with_parent(): os.read(0, 1); os._exit(1)          # its end of our standard input is closed
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    # in one piece, on a line of its own, whatever else is printed: the others report, too
-    def report(**line): os.write(1, f"\n{json.dumps(line)}\n".encode())
+    threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()     # the parent has ended
+    def report(**line): os.write(1, f"\n{json.dumps(line)}\n".encode())       # in one piece: the others report, too
     if _RANK == 0: _note = lambda line: report(note=line)
     try: train_run(Store(task["store"]), task["run"], TrainConfig(**task["config"]), task["resume"],
                    torch.device(task["device"]), False, lambda row, config: report(row=row),
@@ -308,24 +288,22 @@ def _environment(gpus: list[int]) -> dict:
 # %% ../nbs/14a_run.ipynb #4f9662ad
 def _launch(task: dict, processes: int, env: dict, on_row) -> None:
     "Run the processes to their end, or end them with us. `on_row` gets each epoch's row."
-    launch = f"-m torch.distributed.run --standalone --nproc_per_node {processes} --no_python".split()
+    torchrun = f"-m torch.distributed.run --standalone --nproc_per_node {processes} --no_python".split()
     main = ["-c", "from covid_nbdev import run; run._process_main()", json.dumps(task)]
-    command, problem = [sys.executable, *launch, sys.executable, *main], None
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        launcher = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-                                    encoding="utf-8", errors="replace", start_new_session=True)
-        try:
-            for line in launcher.stdout:
-                report = json.loads(line) if line.startswith("{") else {}
-                if "row" in report: on_row(report["row"])
-                if "note" in report: print(report["note"], flush=True)
-                problem = problem or report.get("problem")
-        finally:
-            launcher.stdin.close()
-            status = launcher.wait()
-        if problem: raise BadInput(*problem)
-        errors.seek(0)
-        if status: raise RuntimeError(f"a training process failed:\n{errors.read()[-3000:]}")
+    command, problem, other = [sys.executable, *torchrun, sys.executable, *main], None, ""
+    launcher = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
+                                stderr=subprocess.STDOUT, errors="replace", start_new_session=True)
+    try:
+        for line in launcher.stdout:
+            report = json.loads(line) if line.startswith('{"') else {}
+            if "row" in report: on_row(report["row"])
+            if "note" in report: print(report["note"], flush=True)
+            problem, other = problem or report.get("problem"), other if report else (other + line)[-3000:]
+    finally:
+        launcher.stdin.close()
+        status = launcher.wait()
+    if problem: raise BadInput(*problem)
+    if status: raise RuntimeError(f"a training process failed:\n{other}")
 
 # %% ../nbs/14a_run.ipynb #d33a7eaa
 def train_parallel(
@@ -340,15 +318,13 @@ def train_parallel(
     deadline_s: float | None = None,      # seconds from now: no epoch is begun that would end later; None: no limit
 ) -> pd.DataFrame:                        # the history, one row per epoch
     "`train_run`, shared out over several GPUs (or, to try it, over processes on the CPU)."
-    config.check(start=False)
-    if isinstance(device, str): device = check_gpu(device)
+    config, device = config.check(start=False), check_gpu(device) if isinstance(device, str) else device
     gpus = [i for i, verdict in enumerate(gpu_verdicts()) if not verdict] if device.type == "cuda" else []
     processes = processes or max(1, len(gpus))
     if processes < 1 or (gpus and processes > len(gpus)):
         raise BadInput(f"{processes} processes and {len(gpus)} GPUs that can be used", "one GPU or more for each")
     if processes == 1: return train_run(store, run, config, resume, device, progress, on_epoch, deadline_s)
-    end = time.time() + (math.inf if deadline_s is None else deadline_s)
-    task = {"store": os.path.abspath(store.path), "run": os.path.abspath(run), "config": asdict(config),
-            "resume": resume, "device": device.type, "end": end}
+    task = dict(store=os.path.abspath(store.path), run=os.path.abspath(run), config=asdict(config), resume=resume,
+                device=device.type, end=time.time() + (math.inf if deadline_s is None else deadline_s))
     _launch(task, processes, _environment(gpus[:processes]), lambda row: on_epoch and on_epoch(row, config))
     return pd.read_csv(Path(run)/"history.csv", float_precision="round_trip")

@@ -329,17 +329,19 @@ def test_a_second_training_is_refused(store, tmp_path, cli, measured):
 
 
 HOLD = """
-import sys, time
-from covid_nbdev.run import lock_run
-with lock_run(sys.argv[1]):
-    print("held", flush=True)
-    time.sleep(60)
-"""
+import os, sys, time
+from filelock import FileLock
+lock = FileLock(sys.argv[1] + "/.lock")
+lock.acquire(timeout=0)
+open(sys.argv[1] + "/.lock.txt", "w").write(f"process {os.getpid()} on there")
+print("held", flush=True)
+time.sleep(60)
+"""      # as lock_run does, without torch
 
 
 def test_a_lock_that_was_left(store, tmp_path, cli, measured):
     "A killed process's, or a copied one, does not count; Ctrl-C leaves none."
-    run = tmp_path/"run"
+    (run := tmp_path/"run").mkdir()
     def hold():
         p = subprocess.Popen([sys.executable, "-c", HOLD, run], stdout=subprocess.PIPE, text=True)
         assert p.stdout.readline() == "held\n"
