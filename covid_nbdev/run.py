@@ -288,14 +288,14 @@ def _environment(gpus: list[int]) -> dict:
 # %% ../nbs/14a_run.ipynb #4f9662ad
 def _launch(task: dict, processes: int, env: dict, on_row) -> None:
     "Run the processes to their end, or end them with us. `on_row` gets each epoch's row."
-    torchrun = f"-m torch.distributed.run --standalone --nproc_per_node {processes} --no_python".split()
+    torchrun = "-m torch.distributed.run --standalone --local_addr 127.0.0.1 --no_python --nproc_per_node".split()
     main = ["-c", "from covid_nbdev import run; run._process_main()", json.dumps(task)]
-    command, problem, other = [sys.executable, *torchrun, sys.executable, *main], None, ""
+    command, problem, other = [sys.executable, *torchrun, str(processes), sys.executable, *main], None, ""
     launcher = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
                                 stderr=subprocess.STDOUT, errors="replace", start_new_session=True)
     try:
         for line in launcher.stdout:
-            report = json.loads(line) if line.startswith('{"') else {}
+            report = json.loads(line) if line.startswith(('{"row"', '{"note"', '{"problem"')) else {}
             if "row" in report: on_row(report["row"])
             if "note" in report: print(report["note"], flush=True)
             problem, other = problem or report.get("problem"), other if report else (other + line)[-3000:]

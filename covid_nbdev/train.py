@@ -95,8 +95,6 @@ def _try_network(model: nn.Module, config: TrainConfig) -> None:
                        "one that U-Net++ can use", "such as efficientnet-b2") from None
 
 # %% ../nbs/14_train.ipynb #77aae4d6
-HISTORY = ["epoch", "train_loss", "valid_loss", "train_miou", "valid_miou", "valid_lesion_miou", "lr", "seconds"]
-
 class Learner:
     "All that a training has in its hands. Callbacks look at it, and may change it."
     def __init__(self,
@@ -106,7 +104,8 @@ class Learner:
         callbacks=(),          # objects with methods named after events: see `fit`
     ):
         self.model, self.loaders, self.config, self.callbacks = model, loaders, config, callbacks
-        config.check(start=False, valid=(loaders.valid.dataset.store, loaders.valid.dataset.rows))
+        valid = loaders.valid.dataset if config.best == "lesion_miou" else None
+        config.check(start=False, valid=(valid.store, valid.rows) if hasattr(valid, "store") else None)
         self.device, weights = next(model.parameters()).device, None
         if config.class_weights == "balanced":
             slices = loaders.train.dataset
@@ -144,13 +143,6 @@ def step(self: Learner) -> None:
 def call(self: Learner, event: str) -> None:
     "Call the method of this name of each callback that has it; `fit` names the events."
     for callback in self.callbacks: getattr(callback, event, lambda learn: None)(self)
-
-# %% ../nbs/14_train.ipynb #2876240f
-@patch
-def score(self: Learner) -> float:
-    "Of the last epoch: the lower, the better."
-    row = self.history[-1]
-    return row["valid_loss"] if self.config.best == "valid_loss" else -row["valid_lesion_miou"]
 
 # %% ../nbs/14_train.ipynb #8c4a8cba
 def train_epoch(
@@ -190,6 +182,15 @@ def valid_epoch(
     total, n, counts = summed(total, n, cm.counts)
     cm = ConfusionMatrix(counts)
     return {"valid_loss": total/n, "valid_miou": cm.miou(), "valid_lesion_miou": cm.miou((0, 1))}
+
+# %% ../nbs/14_train.ipynb #2876240f
+HISTORY = ["epoch", "train_loss", "valid_loss", "train_miou", "valid_miou", "valid_lesion_miou", "lr", "seconds"]
+
+@patch
+def score(self: Learner) -> float:
+    "Of the last epoch: the lower, the better."
+    row = self.history[-1]
+    return row["valid_loss"] if self.config.best == "valid_loss" else -row["valid_lesion_miou"]
 
 # %% ../nbs/14_train.ipynb #71fc83ba
 def fit(
