@@ -232,7 +232,7 @@ def plot_history(
         ax.plot(history["epoch"], history[f"train_{what}"], "o-", ms=3, color="#0072B2", label="training")
         ax.plot(history["epoch"], history[f"valid_{what}"], "o-", ms=3, color="#D55E00", label="validation")
         if what == "miou" and "valid_lesion_miou" in history:
-            ax.plot(history["epoch"], history["valid_lesion_miou"], "o-", ms=3, color="#009E73", label="its lesions")
+            ax.plot("epoch", "valid_lesion_miou", "o-", data=history, ms=3, color="#009E73", label="valid. lesions")
         ax.axvline(best["epoch"], color="0.6", ls=":", label=f"best epoch: {best['epoch']:.0f}")
         if config and last < config.epochs and last - best["epoch"] >= config.patience:
             ax.axvline(last, color="black", ls="--", lw=1, label=f"stopped early: {last}")

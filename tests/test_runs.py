@@ -146,7 +146,7 @@ def test_what_is_best(store, tmp_path, scripted, best, epoch, epochs):
     assert len(history) == epochs and about["epoch"] == epoch and about["best"] == best
     assert about[best] == {"valid_loss": 1, "lesion_miou": .5}[best]
     labels = [t.get_text() for t in plot_history(history, load_config(tmp_path/"run")).axes[1].get_legend().get_texts()]
-    assert f"best epoch: {epoch}" in labels and f"stopped early: {epochs}" in labels and "its lesions" in labels
+    assert f"best epoch: {epoch}" in labels and f"stopped early: {epochs}" in labels and "valid. lesions" in labels
 
 
 def test_best_by_command(store, tmp_path, cli, measured):
@@ -394,3 +394,6 @@ def test_a_full_disk(store, tmp_path, cli, measured, monkeypatch, number):
     assert len(state(run)["history"]) == 1 and not [n for n in files(run) if n.startswith(".")]
     load_model(run)
     assert cli("covid_train", store.path, run, "--resume")[0] == 0 and len(state(run)["history"]) == 3
+    def no_room(*args): raise OSError(number, os.strerror(number), "metrics.json")
+    monkeypatch.setattr("covid_nbdev.cli._print_results", no_room)
+    one_line(cli("covid_train", store.path, run, "--resume"), "full disk", "--resume")
