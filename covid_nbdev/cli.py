@@ -66,26 +66,25 @@ def _start_run(data: Path, run: Path, config, force: bool) -> None:
     with moved_aside(run, force), atomic_folder(run) as tmp:
         store = Store(data) if is_store(data) else build_store(data, tmp/"store")
         check_trainable(store)
+        config.check(start=False, valid=(store, split(store).valid))
         save_config(tmp, config)
     if not is_store(data): _print_report(store)
 
 # %% ../nbs/23_cli.ipynb #6c6b362b
 def _resumed(run: Path, given: dict):
-    "The settings of a run that goes on. Those given now must agree with them."
+    "The settings of a run that goes on. `train_run` says which of those given now may be others."
+    from dataclasses import replace
     from covid_nbdev.run import load_config
-    config = load_config(run)
-    for name, value in given.items():
-        if value != getattr(config, name):
-            raise BadInput(f"--{name} {value}", f"{name} {getattr(config, name)}, as this run was started",
-                           "leave it out, or start another run")
-    return config.check(start=False)
+    return replace(load_config(run), **given).check(start=False)
 
 def _print_results(run: Path, store, history, config, device) -> None:
     "Measure a finished training, and show it."
     from covid_nbdev.devices import memory_advice
     from covid_nbdev.report import write_results
     from covid_nbdev.results import results_table
-    if len(history) < config.epochs: print(f"stopped early: {config.patience} epochs without a better validation loss")
+    from covid_nbdev.train import BEST
+    if len(history) < config.epochs:
+        print(f"stopped early: {config.patience} epochs without a better {BEST[config.best]}")
     with memory_advice(config): metrics = write_results(run, store, device=device)
     print(results_table(metrics).to_string(na_rep="–"))
     print(f"results in {run}: metrics.json, curves.png, overlays.png, model_card.md. Not for diagnosis.")
@@ -102,7 +101,8 @@ def covid_train(
     encoder: str = None,       # any of segmentation-models-pytorch's, or lite2 (efficientnet-b2)
     weights: str = None,       # none, imagenet, or a file of weights (none)
     upsample: str = None,      # transpose, the deck's, or nearest (transpose)
-    patience: int = None,      # stop after so many epochs without a better validation loss (7)
+    patience: int = None,      # stop after so many epochs without a better one (7)
+    best: str = None,          # what makes an epoch better: valid_loss, the deck's, or lesion_miou (valid_loss)
     seed: int = None,          # of weights, order and augmentation (42)
     workers: int = None,       # loader processes beside the main one (0)
     rotate: float = None,      # augmentation: degrees to either side; the deck's full circle is 180 (20)
@@ -112,22 +112,25 @@ def covid_train(
     accumulate: int = None,    # batches whose gradients are added up before a step (1)
     gpus: int = 1,             # share each batch out over so many; 0: all that can be used
     device: str = "auto",      # auto: a GPU that works, else the CPU; cuda: a GPU or an error; cpu
-    resume: bool = False,      # go on with an interrupted run, with its settings
+    resume: bool = False,      # go on with an interrupted run, with its settings; with --epochs, to more epochs
     force: bool = False,       # move an earlier run aside and start anew
 ):
     "Train an EfficientNet / U-Net++, keep the best model, measure it. Not for diagnosis. Defaults in parentheses."
     settings = dict(epochs=epochs, batch_size=batch_size, size=size, lr=lr, encoder=encoder, weights=weights,
-                    upsample=upsample, patience=patience, seed=seed, workers=workers, rotate=rotate, loss=loss,
-                    class_weights=class_weights, precision=precision, accumulate=accumulate)
+                    upsample=upsample, patience=patience, best=best, seed=seed, workers=workers, rotate=rotate,
+                    loss=loss, class_weights=class_weights, precision=precision, accumulate=accumulate)
     settings = {name: value for name, value in settings.items() if value is not None}
     data, run = Path(data), Path(run)
     first = int(os.environ.get("RANK", 0)) == 0      # accelerate launch starts this command once for each GPU
     if resume and force: raise BadInput("--resume and --force", "one of them")
+    if first and (run/".lock").exists():
+        from covid_nbdev.run import lock_run
+        with lock_run(run): pass        # no training runs there: it was killed, and its lock is gone now
     if first and is_taken(run) and not (resume or force):
         raise BadInput(f"an earlier run in {run}", "a new folder", "go on with it by --resume, or move it aside by --force")
     from accelerate import PartialState
     from covid_nbdev.devices import check_gpu
-    from covid_nbdev.run import train_parallel, train_run
+    from covid_nbdev.run import lock_run, train_parallel, train_run
     from covid_nbdev.train import TrainConfig
     device = check_gpu(device, print if first else lambda line: None)
     if weights == "none": settings["weights"] = None
@@ -138,7 +141,8 @@ def covid_train(
     train = train_run if gpus == 1 else partial(train_parallel, processes=gpus or None)
     try:
         history = train(store, run, config, resume=True, device=device)
-        if first: _print_results(run, store, history, config, device)
+        with lock_run(run):
+            if first: _print_results(run, store, history, config, device)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Go on with: {shlex.join(['covid_train', str(data), str(run), '--resume'])}") from None
 

@@ -120,6 +120,46 @@ def test_problems_come_through(odd, tmp_path, monkeypatch):
         train_parallel(odd, tmp_path/"c", TrainConfig(epochs=1, **B0), processes=3)
 
 
+# In place of torchrun and its processes: one reports, in the way of `_process_main`, and is gone at once; the other prints without an end,
+# no whole lines, until it is killed.
+NOISY = """#!{python}
+import json, os, signal
+def child(work):
+    if (pid := os.fork()): return pid
+    work()
+    os._exit(2)
+def noise():
+    while True: os.write(1, b"[W] half a line {{")
+def report(**line): os.write(1, f"\\n{{json.dumps(line)}}\\n".encode())
+def problem(): report(note="word"); report(row=dict(epoch=1)); report(problem=["this", "that", "x"*3000])
+other, first = child(noise), child(problem)
+os.waitpid(first, 0)
+os.kill(other, signal.SIGKILL)
+os._exit(1)
+"""
+
+
+def test_a_report_in_the_midst_of_noise(tmp_path, monkeypatch, capsys):
+    "The line arrives whatever the other process prints, and however it ends: ten times in a row."
+    (stub := tmp_path/"python").write_text(NOISY.format(python=sys.executable))
+    stub.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(stub))
+    for i in range(10):
+        rows = []
+        with pytest.raises(BadInput, match="found this; expected that; xxx"): t._launch({}, 2, dict(os.environ), rows.append)
+        assert rows == [{"epoch": 1}] and capsys.readouterr().out == "word\n"
+
+
+def test_a_process_reports_what_keeps_it_from_starting(tmp_path, monkeypatch, capfd):
+    "A store that is gone is one line, too."
+    def ended(status): raise SystemExit(status)
+    task = {"store": str(tmp_path/"gone"), "run": "r", "config": {}, "resume": False, "device": "cpu", "end": time.time() + 100}
+    monkeypatch.setattr(sys, "argv", ["", json.dumps(task)]); monkeypatch.setattr(t.threading.Thread, "start", lambda self: None)
+    monkeypatch.setattr(t, "_note", print); monkeypatch.setattr(os, "_exit", ended)
+    with pytest.raises(SystemExit): t._process_main()
+    assert json.loads(capfd.readouterr().out)["problem"][0] == "no store in gone"
+
+
 def test_batches_that_processes_can_share(odd):
     "Both loaders' batches: with few slices those of training are smaller. And one slice of 32 pixels each is too little."
     def check(batch_size, size, processes):
@@ -175,7 +215,7 @@ def test_time_to_start_processes_counts(monkeypatch):
     task = {"store": "s", "run": "r", "config": {}, "resume": False, "device": "cpu", "end": time.time() + 100}
     class Ready(Exception): pass
     def ready(*args, deadline_s, **more): raise Ready(deadline_s)
-    monkeypatch.setattr(t, "train_run", ready); monkeypatch.setattr(t, "Store", str)
+    monkeypatch.setattr(t, "train_run", ready); monkeypatch.setattr(t, "Store", str); monkeypatch.setattr(t, "_note", print)
     monkeypatch.setattr(sys, "argv", ["", json.dumps(task)]); monkeypatch.setattr(t.threading.Thread, "start", lambda self: None)
     monkeypatch.setattr(time, "time", lambda now=time.time() + 30: now)
     with pytest.raises(Ready) as e: t._process_main()
