@@ -107,6 +107,5 @@ def write_phantom_dataset(
         with open(folder/"patients.csv", "w", newline="", encoding="utf-8") as f: csv.writer(f).writerows(rows)
         (folder/"README.txt").write_text(
             "Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here. For\n"
-            "learning and testing. A result on it is no evidence of clinical performance; not for diagnosis.\n",
-            encoding="utf-8")
+            "learning and testing. A result on it is no evidence of clinical performance; not for diagnosis.\n", "utf-8")
     return Path(dest)
