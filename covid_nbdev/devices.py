@@ -58,11 +58,12 @@ def gpu_verdicts() -> list[str]:   # one per device, in CUDA's order: empty if i
 def unused_gpus() -> list[str]:    # a line for each maker
     "Where no GPU can be used: what this machine seems to have, unless all of it was hidden on purpose."
     if {os.environ.get(f"{kind}_VISIBLE_DEVICES") for kind in ("CUDA", "HIP", "ROCR")} & {"", "-1"}: return []
-    xpu = getattr(torch, "xpu", None)
-    there = {"NVIDIA": shutil.which("nvidia-smi"), "AMD": os.path.exists("/dev/kfd"), "Intel": xpu and xpu.is_available(),
-             "Apple": (sys.platform, platform.machine()) == ("darwin", "arm64")}
-    return [f"a GPU of {maker}, which this package can't use with PyTorch {torch.__version__}; builds for NVIDIA, AMD "
-            "and Apple, and the drivers they need: https://pytorch.org/get-started/locally" for maker in there if there[maker]]
+    there = {"NVIDIA": shutil.which("nvidia-smi"), "AMD": os.path.exists("/dev/kfd"),
+             "Apple": (sys.platform, platform.machine()) == ("darwin", "arm64"),
+             "Intel": hasattr(torch, "xpu") and torch.xpu.is_available()}
+    advice = "builds for NVIDIA, AMD and Apple, and the drivers they need: https://pytorch.org/get-started/locally"
+    return [f"a GPU of {maker}, which this package can't use with PyTorch {torch.__version__}; {advice}"
+            for maker in there if there[maker]]
 
 # %% ../nbs/14b_devices.ipynb #c41bc490
 def check_gpu(
