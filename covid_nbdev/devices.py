@@ -11,7 +11,6 @@ import os
 import platform
 import re
 import shutil
-import sys
 import traceback
 from contextlib import contextmanager
 
@@ -59,7 +58,7 @@ def unused_gpus() -> list[str]:    # a line for each maker
     "Where no GPU can be used: what this machine seems to have, unless all of it was hidden on purpose."
     if {os.environ.get(f"{kind}_VISIBLE_DEVICES") for kind in ("CUDA", "HIP", "ROCR")} & {"", "-1"}: return []
     there = {"NVIDIA": shutil.which("nvidia-smi"), "AMD": os.path.exists("/dev/kfd"),
-             "Apple": (sys.platform, platform.machine()) == ("darwin", "arm64"),
+             "Apple": (platform.system(), platform.machine()) == ("Darwin", "arm64"),
              "Intel": hasattr(torch, "xpu") and torch.xpu.is_available()}
     advice = "builds for NVIDIA, AMD and Apple, and the drivers they need: https://pytorch.org/get-started/locally"
     return [f"a GPU of {maker}, which this package can't use with PyTorch {torch.__version__}; {advice}"
@@ -103,14 +102,14 @@ def choose_precision(
 # %% ../nbs/14b_devices.ipynb #0d370de9
 _CAUSES = [     # the first that fits an error's text: what was found, what was expected, what to do
     ("many open files|ancdata", "too many open files", "fewer", "allow more (ulimit -n 4096) or take fewer --workers"),
-    (r"</?torch_\d|memory ?\(shm\)|of shared memory|bus error|file mapping|sem_open|synchronize.py|device.*/dev/shm",
+    (r"</?torch_\d|memory ?\(shm\)|of shared memory|bus error|shared file|sem_open|synchronize.py|device.*/dev/shm",
      "too little shared memory for the loader processes", "room in /dev/shm",
      "make it larger (docker run --shm-size=1g), or take --workers 0"),
     (r"signal: killed|paging file|^worker (\w*memoryerror|.*allocate|.*(out of|not enough) memory)",
      "too little of the machine's memory (RAM) for the loader processes", "enough for each",
      "take fewer --workers or a smaller --batch_size"),
-    (r"(signal: [^.]+|exited unexpectedly(?: with exit code \d+)?)", "a loader process that ended early ({})",
-     "slices from it", "take --workers 0, which may show why"),
+    (r"DataLoader worker.*?(signal: [^.]+|exited unexpectedly(?: with exit code \d+)?)",
+     "a loader process that ended early ({})", "slices from it", "take --workers 0, which may show why"),
     (r"operator '?([\w:.]+).* not .*MPS", "{}, which PyTorch lacks on mps", "a PyTorch that has it",
      "set PYTORCH_ENABLE_MPS_FALLBACK=1 before you start, or take --device cpu")]
 

@@ -1,6 +1,4 @@
 """Devices and builds of PyTorch, as recorded: what check_gpu says and does before anything runs. No GPU is needed."""
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -19,13 +17,13 @@ L4, H100, K80 = ("NVIDIA L4", (8, 9)), ("NVIDIA H100 80GB HBM3", (9, 0)), ("Tesl
 @pytest.fixture
 def machine(monkeypatch):
     "Pretend to be a machine with these devices and this PyTorch; `has` is what else there is."
-    def be(version, *devices, hip=None, cuda="13.0", mps=False, xpu=False, platform="linux", has=()):
+    def be(version, *devices, hip=None, cuda="13.0", mps=False, xpu=False, platform="Linux", has=()):
         monkeypatch.setattr(torch, "__version__", version)
         monkeypatch.setattr(torch.version, "hip", hip); monkeypatch.setattr(torch.version, "cuda", cuda)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
         monkeypatch.setattr(torch.xpu, "is_available", lambda: xpu)
-        monkeypatch.setattr(d, "sys", SimpleNamespace(platform=platform))
-        monkeypatch.setattr(d.platform, "machine", lambda: "arm64" if platform == "darwin" else "x86_64")
+        monkeypatch.setattr(d.platform, "system", lambda: platform)
+        monkeypatch.setattr(d.platform, "machine", lambda: "arm64" if platform == "Darwin" else "x86_64")
         monkeypatch.setattr(d.shutil, "which", lambda name: name if name in has else None)
         monkeypatch.setattr(d.os.path, "exists", lambda path: path in has)
         for kind in ("CUDA", "HIP", "ROCR"): monkeypatch.delenv(f"{kind}_VISIBLE_DEVICES", raising=False)
@@ -93,7 +91,7 @@ def test_rocm_without_a_gpu(machine, capsys):
 
 def test_mps(machine, capsys):
     "Apple's GPU: taken by itself, in 32 bits; it is no CUDA device."
-    machine("2.15.0", cuda=None, mps=True, platform="darwin")
+    machine("2.15.0", cuda=None, mps=True, platform="Darwin")
     assert check_gpu() == check_gpu("mps") == torch.device("mps") and capsys.readouterr().out == ""
     assert check_gpu("cpu") == torch.device("cpu")
     assert choose_precision("auto", None) == "fp32"
@@ -120,7 +118,7 @@ def test_several_processes_do_not_share_mps(monkeypatch):
 @pytest.mark.parametrize("there, maker", [
     (dict(has=["/dev/kfd"]), "AMD"), (dict(has=["/dev/kfd"], hip="6.4", cuda=None), "AMD"),     # another build; no right to open it
     (dict(has=["nvidia-smi"], cuda=None), "NVIDIA"), (dict(has=["nvidia-smi"]), "NVIDIA"),      # another build; an old driver
-    (dict(platform="darwin", cuda=None), "Apple"), (dict(xpu=True, cuda=None), "Intel")], ids=str)
+    (dict(platform="Darwin", cuda=None), "Apple"), (dict(xpu=True, cuda=None), "Intel")], ids=str)
 def test_a_gpu_that_is_not_used_is_named(machine, there, maker, capsys, monkeypatch):
     "In one line, which never offers a wheel of NVIDIA's: it would replace the build for another maker."
     machine("2.15.0", **there)
