@@ -78,8 +78,7 @@ def check_gpu(
     usable = [d for d in (*good, *[torch.device("mps")]*mps, torch.device("cpu")) if want in ("auto", d.type)]
     if not usable:
         there = "; ".join(bad) or ("no GPU for mps" if want == "mps" else "a GPU for mps alone" if mps else "no GPU")
-        expected = "Apple's GPU, macOS 14" if want == "mps" else "a GPU that this PyTorch serves"
-        raise BadInput(there, expected, "or take device auto or cpu")
+        raise BadInput(there, f"a GPU that this PyTorch serves as {want}", "or take device auto or cpu")
     for line in bad: say(f"found {line}. Computing on {'the CPU' if usable[0].type == 'cpu' else 'another GPU'}.")
     return usable[0]
 
