@@ -17,6 +17,7 @@ import re
 import shutil
 import time
 import zipfile
+from glob import glob
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -232,5 +233,6 @@ def find_run(
 ) -> Path | None:        # the folder of the run with most epochs, or None
     "An earlier run below the input folder, complete enough to go on with."
     needed = ("last.pt", "best.safetensors", "config.json", "history.csv")
-    folders = [p.parent for p in sorted(Path(root).rglob("last.pt")) if all((p.parent/f).is_file() for f in needed)]
+    found = [Path(root, p).parent for p in sorted(glob("**/last.pt", root_dir=root, recursive=True))]   # through links
+    folders = [folder for folder in found if all((folder/f).is_file() for f in needed)]
     return max(folders, key=lambda f: len((f/"history.csv").read_text(encoding="utf-8").splitlines()), default=None)

@@ -2,23 +2,34 @@
 import pytest
 import torch
 
+import covid_nbdev.devices as d
 from covid_nbdev.core import BadInput
-from covid_nbdev.devices import check_gpu
+from covid_nbdev.devices import check_gpu, choose_precision, gpu_verdicts, launched_accelerator, unused_gpus
 
 ARCHS = {"2.7.1": "sm_50 sm_60 sm_70 sm_75 sm_80 sm_86 sm_90", "2.10.0": "sm_70 sm_75 sm_80 sm_86 sm_90 sm_100 sm_120",
          "2.15.0": "sm_75 sm_80 sm_86 sm_90 sm_100 sm_120"}
+ROCM = "gfx900 gfx906 gfx908 gfx90a gfx942 gfx1030 gfx1100"
+MI250, VEGA, RX6800 = ("AMD Instinct MI250X", (9, 0)), ("Radeon Vega 64", (9, 0)), ("AMD Radeon RX 6800", (10, 3))
 P100, V100, T4 = ("Tesla P100-PCIE-16GB", (6, 0)), ("Tesla V100-SXM2-16GB", (7, 0)), ("Tesla T4", (7, 5))
 L4, H100, K80 = ("NVIDIA L4", (8, 9)), ("NVIDIA H100 80GB HBM3", (9, 0)), ("Tesla K80", (3, 7))
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    "Pretend to be a machine with these devices and this PyTorch."
-    def be(version, *devices):
+    "Pretend to be a machine with these devices and this PyTorch; `has` is what else there is."
+    def be(version, *devices, hip=None, cuda="13.0", mps=False, xpu=False, platform="Linux", has=()):
         monkeypatch.setattr(torch, "__version__", version)
+        monkeypatch.setattr(torch.version, "hip", hip); monkeypatch.setattr(torch.version, "cuda", cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+        monkeypatch.setattr(torch.xpu, "is_available", lambda: xpu)
+        monkeypatch.setattr(d.platform, "system", lambda: platform)
+        monkeypatch.setattr(d.platform, "machine", lambda: "arm64" if platform == "Darwin" else "x86_64")
+        monkeypatch.setattr(d.shutil, "which", lambda name: name if name in has else None)
+        monkeypatch.setattr(d.os.path, "exists", lambda path: path in has)
+        for kind in ("CUDA", "HIP", "ROCR"): monkeypatch.delenv(f"{kind}_VISIBLE_DEVICES", raising=False)
         for name, value in {"is_available": lambda: bool(devices), "device_count": lambda: len(devices),
                             "get_device_name": lambda i=0: devices[i][0], "get_device_capability": lambda i=0: devices[i][1],
-                            "get_arch_list": lambda: ARCHS[version].split() if devices else []}.items():
+                            "get_arch_list": lambda: (ROCM if hip else ARCHS[version] if devices else "").split()}.items():
             monkeypatch.setattr(torch.cuda, name, value)
     return be
 
@@ -51,10 +62,81 @@ def test_none(machine, capsys):
     machine("2.15.0")
     assert check_gpu() == torch.device("cpu") and capsys.readouterr().out == ""
     with pytest.raises(BadInput, match="no GPU"): check_gpu("cuda")
-    with pytest.raises(BadInput, match="auto, cuda or cpu"): check_gpu("tpu")
+    with pytest.raises(BadInput, match="auto, cuda, mps or cpu"): check_gpu("tpu")
 
 
 def test_the_second_of_two(machine, capsys):
     machine("2.15.0", P100, T4)
     assert check_gpu() == torch.device("cuda", 1)
+    assert "another GPU" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("devices", [(MI250,), (VEGA,), (RX6800, MI250)], ids=str)
+def test_rocm(machine, devices, capsys):
+    "Its arch list names chips, and capabilities mean something else: is_available is trusted, and fp32 is right on all."
+    machine("2.10.0+rocm6.4", *devices, hip="6.4.43482", cuda=None, has=["/dev/kfd"])
+    assert check_gpu() == check_gpu("cuda") == torch.device("cuda", 0)
+    assert gpu_verdicts() == [""]*len(devices)
+    assert capsys.readouterr().out == ""
+    for _, capability in devices:
+        assert [choose_precision(p, capability) for p in ("auto", "fp32", "fp16", "bf16")] == ["fp32", "fp32", "fp16", "bf16"]
+
+
+def test_rocm_without_a_gpu(machine, capsys):
+    machine("2.10.0+rocm6.4", hip="6.4.43482", cuda=None)
+    assert unused_gpus() == [] and check_gpu() == torch.device("cpu") and capsys.readouterr().out == ""
+    with pytest.raises(BadInput, match="no GPU") as e: check_gpu("cuda")
+    assert "pip install" not in str(e.value)
+
+
+def test_mps(machine, capsys):
+    "Apple's GPU: taken by itself, in 32 bits; it is no CUDA device."
+    machine("2.15.0", cuda=None, mps=True, platform="Darwin")
+    assert check_gpu() == check_gpu("mps") == torch.device("mps") and capsys.readouterr().out == ""
+    assert check_gpu("cpu") == torch.device("cpu")
+    assert choose_precision("auto", None) == "fp32"
+    with pytest.raises(BadInput, match="fp16 without a GPU of NVIDIA or AMD"): choose_precision("fp16", None)
+    with pytest.raises(BadInput, match="a GPU for mps alone.*device auto or cpu"): check_gpu("cuda")
+
+
+def test_mps_is_not_there(machine):
+    for devices in ((), (T4,)):
+        machine("2.15.0", *devices)
+        with pytest.raises(BadInput, match="no GPU for mps.*device auto or cpu"): check_gpu("mps")
+
+
+def test_several_processes_do_not_share_mps(monkeypatch):
+    import accelerate
+    made = {}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(accelerate, "Accelerator", lambda **options: made.update(options))
+    for device, cpu in (("mps", True), ("cpu", True), ("cuda", False)):
+        launched_accelerator(torch.device(device))
+        assert made["cpu"] == cpu
+
+
+@pytest.mark.parametrize("there, maker", [
+    (dict(has=["/dev/kfd"]), "AMD"), (dict(has=["/dev/kfd"], hip="6.4", cuda=None), "AMD"),     # another build; no right to open it
+    (dict(has=["nvidia-smi"], cuda=None), "NVIDIA"), (dict(has=["nvidia-smi"]), "NVIDIA"),      # another build; an old driver
+    (dict(platform="Darwin", cuda=None), "Apple"), (dict(xpu=True, cuda=None), "Intel")], ids=str)
+def test_a_gpu_that_is_not_used_is_named(machine, there, maker, capsys, monkeypatch):
+    "In one line, which never offers a wheel of NVIDIA's: it would replace the build for another maker."
+    machine("2.15.0", **there)
+    assert check_gpu() == torch.device("cpu")
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1 and f"found a GPU of {maker}, which" in out and out.endswith("Computing on the CPU.\n") and "pip install" not in out
+    with pytest.raises(BadInput, match=f"a GPU of {maker}.*device auto or cpu"): check_gpu("cuda")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert check_gpu() == check_gpu("cpu") == torch.device("cpu") and capsys.readouterr().out == "", "hidden on purpose, or not asked for"
+
+
+def test_beside_a_gpu_that_is_used_nothing_is_said(machine, capsys):
+    machine("2.15.0", T4, has=["/dev/kfd", "nvidia-smi"], xpu=True)
+    assert check_gpu() == torch.device("cuda", 0) and capsys.readouterr().out == ""
+
+
+def test_bad_gpu_and_mps(machine, capsys):
+    "An old NVIDIA card beside nothing else is named, with the line that installs what serves it."
+    machine("2.15.0", P100, mps=True)
+    assert check_gpu() == torch.device("mps")
     assert "another GPU" in capsys.readouterr().out

@@ -1,8 +1,9 @@
 """The kernel that covid_kernel writes: executed as on Kaggle, where neither of its two packages is installed and the network is off."""
-import importlib.util, json, os, re, shutil, subprocess, sys, venv
+import importlib.util, json, os, re, shutil, subprocess, sys, tempfile, venv
 from datetime import datetime
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
 
@@ -10,6 +11,8 @@ import lessons, run_kernel
 from conftest import ROOT, note
 from covid_nbdev import kaggle
 from covid_nbdev.core import BadInput
+from covid_nbdev.run import save_config
+from covid_nbdev.train import TrainConfig
 
 # The two that a kernel brings along, and what it must do without.
 ABSENT = re.compile(r"(__editable__.*)?_*(covid_nbdev|segmentation_models_pytorch|(python_)?gdcm|dicom_?anonymizer)\b", re.I)
@@ -39,17 +42,20 @@ def kaggle_python(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def execute(kaggle_python, tmp_path_factory):
-    "execute(kernel folder, inputs={name: folder}) -> (executed notebook, working folder, stderr); with the network off."
-    def run(folder, inputs, succeeds=True):
+    "execute(kernel folder, inputs={name: folder}, last cell) -> (executed notebook, working folder); with the network off."
+    def run(folder, inputs, last=None):
         root = tmp_path_factory.mktemp("session")
         (root/"input").mkdir(); (root/"working").mkdir()
         for name, source in inputs.items(): shutil.copytree(source, root/"input"/name)
         code = folder/json.loads((folder/"kernel-metadata.json").read_text())["code_file"]
+        nb = lessons.read(code)
+        if last: nb.cells = nb.cells[:[c.id for c in nb.cells].index(last) + 1]
+        nbformat.write(nb, code)
         r = subprocess.run([sys.executable, ROOT/"tools"/"run_kernel.py", code, root/"executed.ipynb", root/"input", root/"working",
                             "--python", kaggle_python], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         if r.returncode == run_kernel.NO_NAMESPACE: pytest.skip("the network can't be cut off here (no network namespaces)")
-        assert (r.returncode == 0) == succeeds, r.stderr[-3000:]
-        return lessons.read(root/"executed.ipynb"), root/"working", r.stderr
+        assert r.returncode == 0, r.stderr[-3000:]
+        return lessons.read(root/"executed.ipynb"), root/"working"
     return run
 
 
@@ -76,20 +82,19 @@ def weights(tmp_path_factory):
 def first(execute, layout, weights, tmp_path_factory):
     "A session that is nearly over when training starts: one epoch of two. The data set with weights is attached."
     folder = kaggle.build_kernel(tmp_path_factory.mktemp("kernel")/"K", user="ana", hours=.0001, weights=weights, **SMALL)
-    return execute(folder, {"covid-segmentation/deeper": layout, "covid-lesions-in-chest-ct-weights": folder/"weights"})
+    return execute(folder, {"competitions/covid-segmentation": layout, "datasets/ana/covid-lesions-in-chest-ct-weights": folder/"weights"})
 
 
 @pytest.fixture(scope="session")
 def second(execute, layout, weights, first, tmp_path_factory):
-    "The next version, with the first one's output attached and all the time it wants; two processes, as on two GPUs."
+    "The next version, to the end of its training, with the first one's output attached and all the time it wants; two processes, as on two GPUs."
     folder = kaggle.build_kernel(tmp_path_factory.mktemp("kernel")/"K", user="ana", go_on=True, processes=2, weights=weights, **SMALL)
     return execute(folder, {"covid-segmentation": layout, "covid-lesions-in-chest-ct": first[1],
-                            "covid-lesions-in-chest-ct-weights": folder/"weights"})
+                            "covid-lesions-in-chest-ct-weights": folder/"weights"}, last="fit")
 
 
-def check_output(nb, working, epochs):
-    history = pd.read_csv(working/"run"/"history.csv")
-    assert list(history["epoch"]) == list(range(1, epochs + 1))
+def check_output(nb, working):
+    assert pd.read_csv(working/"run"/"history.csv")["epoch"].tolist() == [1]
     table = pd.read_csv(working/"submission.csv")
     assert list(table.columns) == ["Id", "Predicted"] and table.shape == (2*64*64*2, 2)      # slices, side, side, classes
     assert (table["Id"] == range(len(table))).all() and set(table["Predicted"]) <= {0, 1}
@@ -105,15 +110,16 @@ def check_output(nb, working, epochs):
 
 
 def test_stops_in_time(first):
-    nb, working, _ = first
-    check_output(nb, working, epochs=1)
+    nb, working = first
+    check_output(nb, working)
+    assert "input/competitions/covid-segmentation:" in said(nb)
     assert "Stopped in time" in said(nb) and "1 of 2 epochs" in said(nb) and "weights at the start: mine.pt" in said(nb)
 
 
 def test_goes_on(first, second):
-    nb, working, _ = second
-    assert "Going on after epoch 1" in said(nb) and "2 of 2 epochs" in said(nb) and "Stopped in time" not in said(nb)
-    check_output(nb, working, epochs=2)
+    nb, working = second
+    assert re.search(r"Going on after epoch 1 of an earlier run, \S+/input/covid-lesions-in-chest-ct/run\.", said(nb)) and "2 of 2 epochs" in said(nb) and "Stopped in time" not in said(nb)
+    assert pd.read_csv(working/"run"/"history.csv")["epoch"].tolist() == [1, 2]
     import torch
     states = [torch.load(w/"run"/"last.pt", weights_only=True)["random"] for w in (first[1], working)]
     assert [len(s) for s in states] == [1, 2], "each process leaves its random state: one at first, then two"
@@ -122,7 +128,7 @@ def test_goes_on(first, second):
 
 def test_notebook_is_readable(first):
     "No traceback, no warning, cells one can take in; the wheels are folded away."
-    nb, _, _ = first
+    nb, _ = first
     assert "stderr" not in said(nb), [t for t in said(nb).splitlines() if "stderr" in t]
     for c in nb.cells:
         if c.cell_type != "code" or "wheels" in c.metadata.get("tags", []): continue
@@ -131,12 +137,47 @@ def test_notebook_is_readable(first):
     assert folded.metadata["_kg_hide-input"] and folded.metadata["jupyter"]["source_hidden"]
 
 
-def test_no_data_attached(execute, tmp_path):
-    "One line says what to do."
-    folder = kaggle.build_kernel(tmp_path/"K", **SMALL)
-    (tmp_path/"nothing").mkdir()
-    _, _, err = execute(folder, {"nothing": tmp_path/"nothing"}, succeeds=False)
-    assert "Add Input" in err and "Traceback" not in err, err[-1500:]
+def cells(monkeypatch, input, *ids, **names):
+    "Some of the kernel's cells, in this process; what they leave."
+    monkeypatch.setenv("KAGGLE_INPUT", str(input)); monkeypatch.setenv("KAGGLE_WORKING", str(input))
+    names = dict(os=os, sys=sys, tempfile=tempfile, Path=Path, BadInput=BadInput) | names
+    for c in lessons.read(ROOT/"covid_nbdev"/"kernel.ipynb").cells:
+        if c.id in ("parameters", "imports", "folders", *ids): exec(c.source, names)
+    return names
+
+
+def test_the_folder_it_took(layout, tmp_path, monkeypatch, capsys):
+    "No data attached: what to do. Several folders with the files: all named. One: printed."
+    with pytest.raises(SystemExit, match="Add Input"): cells(monkeypatch, tmp_path, "find")
+    folder = tmp_path/"competitions"/"covid-segmentation"
+    shutil.copytree(layout, folder)
+    assert cells(monkeypatch, tmp_path, "find")["raw"] == folder and f"in {folder}:\n" in capsys.readouterr().out
+    def two(root): raise BadInput(f"images_medseg.npy in {root}/a and in {root}/b", "one folder with it", "name one of them")
+    monkeypatch.setattr("covid_nbdev.competition.find_competition_data", two)
+    with pytest.raises(SystemExit, match=r"can't be used: found images_medseg.npy in \S+/a and in \S+/b; expected one folder"):
+        cells(monkeypatch, tmp_path, "find")
+
+
+def test_weights_and_earlier_runs_are_found_through_links(tmp_path, weights, monkeypatch, capsys):
+    "And of several files with the name it takes none; what a killed session left of its lock stays behind."
+    (run := tmp_path/"elsewhere"/"run").mkdir(parents=True); (tmp_path/"input").mkdir()
+    for name in ("last.pt", "best.safetensors", ".lock"): (run/name).touch()
+    (run/"history.csv").write_text("epoch\n1\n2\n")
+    save_config(run, config := TrainConfig(encoder=SMALL["encoder"], size=64))
+    shutil.copyfile(weights, tmp_path/"elsewhere"/"mine.pt")
+    (tmp_path/"input"/"notebooks").symlink_to(tmp_path/"elsewhere")
+    names = dict(ENCODER=config.encoder, WEIGHTS="mine.pt", config=config)
+    def after(*ids):      # the parameters' cell would put its own values back
+        source = {c.id: c.source for c in lessons.read(ROOT/"covid_nbdev"/"kernel.ipynb").cells}
+        left = cells(monkeypatch, tmp_path/"input") | names
+        for i in ids: exec(source[i], left)
+        return left
+    left = after("network", "earlier")
+    assert left["config"].weights == str(tmp_path/"input"/"notebooks"/"mine.pt") and left["earlier"] == tmp_path/"input"/"notebooks"/"run"
+    assert (left["RUN"]/"last.pt").is_file() and not (left["RUN"]/".lock").exists()
+    assert f"Going on after epoch 2 of an earlier run, {left['earlier']}." in capsys.readouterr().out
+    shutil.copyfile(weights, tmp_path/"input"/"mine.pt")
+    with pytest.raises(SystemExit, match="Several mine.pt below the input folder: mine.pt, notebooks/mine.pt"): after("network")
 
 
 # ---- the folder, without executing anything
