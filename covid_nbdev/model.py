@@ -8,10 +8,7 @@ __all__ = ['TransposeBlock', 'bare_model', 'build_model', 'balanced_weights', 'l
 # %% ../nbs/12_model.ipynb #3614cf31
 import warnings
 
-import segmentation_models_pytorch as smp
 import torch
-from segmentation_models_pytorch.decoders.unetplusplus.decoder import DecoderBlock
-from segmentation_models_pytorch.losses import DiceLoss
 from torch import nn
 
 # %% ../nbs/12_model.ipynb #10eb26f6
@@ -19,18 +16,19 @@ from .core import BadInput
 from .weights import ALIASES, check_encoder, check_hub, lite2_file, load_lite2, load_weights
 
 # %% ../nbs/12_model.ipynb #d2c169a6
-class TransposeBlock(DecoderBlock):
+class TransposeBlock(nn.Module):
     "smp's U-Net++ block with the deck's learned upsampling in place of nearest neighbor."
     def __init__(self,
         below: int,      # channels that come from the coarser map, and are raised
-        skip: int,       # channels of the finer maps beside it
-        out: int,        # channels that come out
+        conv1,           # smp's first convolution, over the raised map and the finer ones beside it
+        conv2,           # its second
     ):
-        super().__init__(below, skip, out)
+        super().__init__()
         self.up = nn.ConvTranspose2d(below, below, kernel_size=2, stride=2)
         with torch.no_grad():   # start as nearest neighbor: each channel repeats itself
             self.up.weight.copy_(torch.eye(below)[:, :, None, None].expand(-1, -1, 2, 2))
             self.up.bias.zero_()
+        self.conv1, self.conv2 = conv1, conv2
 
     def forward(self, x, skip=None):
         x = self.up(x)
@@ -38,7 +36,7 @@ class TransposeBlock(DecoderBlock):
         return self.conv2(self.conv1(x))
 
 # %% ../nbs/12_model.ipynb #e7ffd880
-def _use_transpose(model: smp.UnetPlusPlus) -> None:
+def _use_transpose(model: nn.Module) -> None:
     "Replace every decoder block. The grid's channel counts are smp's own."
     decoder = model.decoder
     for name, block in decoder.blocks.items():
@@ -46,10 +44,7 @@ def _use_transpose(model: smp.UnetPlusPlus) -> None:
         # depth 0 ends its row and raises the decoder's block before it;
         # the others raise maps as wide as the encoder's below
         below = decoder.in_channels[layer] if depth == 0 else decoder.skip_channels[layer - 1]
-        skip = block.conv1[0].in_channels - below
-        new = TransposeBlock(below, skip, block.out_channels)
-        new.conv1, new.conv2 = block.conv1, block.conv2    # keep smp's initialization
-        decoder.blocks[name] = new
+        decoder.blocks[name] = TransposeBlock(below, block.conv1, block.conv2)    # with smp's initialization
 
 # %% ../nbs/12_model.ipynb #7da06f25
 def bare_model(
@@ -60,6 +55,7 @@ def bare_model(
     imagenet: bool = False,          # fetch the encoder's ImageNet weights
 ) -> nn.Module:
     "The network as smp makes it, with the deck's upsampling if asked."
+    import segmentation_models_pytorch as smp      # here: who builds no network need not wait for it
     check_encoder(encoder)
     if upsample not in ("transpose", "nearest"): raise BadInput(f"upsample {upsample!r}", "transpose or nearest")
     encoder = ALIASES.get(encoder, encoder)
@@ -113,5 +109,6 @@ def loss_function(
     ce = nn.CrossEntropyLoss(weight)
     if name == "ce": return ce
     if name != "ce+dice": raise BadInput(f"loss {name!r}", "ce or ce+dice")
+    from segmentation_models_pytorch.losses import DiceLoss
     dice = DiceLoss("multiclass")
     return lambda logits, labels: ce(logits, labels) + dice(logits, labels)

@@ -13,7 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlparse
 
-import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -27,6 +26,7 @@ def check_encoder(
     encoder: str,     # a name that segmentation-models-pytorch knows, or lite2
 ) -> None:
     "Raise `BadInput` for an encoder this package can't build, with the nearest names."
+    import segmentation_models_pytorch as smp     # here: who builds no network need not wait for it
     known = [n for n in smp.encoders.get_encoder_names() if not n.startswith("mit_b")]   # U-Net++ can't use those
     if encoder in known or encoder in ALIASES or encoder.startswith("tu-"): return
     near = difflib.get_close_matches(encoder, [*known, *ALIASES], 3, 0.4) or ["efficientnet-b0", "efficientnet-b2"]
@@ -87,6 +87,7 @@ def _hub_answers() -> bool:
 
 def _in_cache(encoder: str) -> bool:
     "Were this encoder's ImageNet weights downloaded before?"
+    import segmentation_models_pytorch as smp
     from huggingface_hub import try_to_load_from_cache
     source = smp.encoders.encoders.get(encoder, {}).get("pretrained_settings", {}).get("imagenet", {})
     return "repo_id" in source and isinstance(
