@@ -63,7 +63,7 @@ def to_int16(
     check_range(hu, what)
     return (np.rint(hu) if hu.dtype.kind == "f" else hu).astype(np.int16)
 
-# %% ../nbs/00a_core.ipynb #cffd589a
+# %% ../nbs/00a_core.ipynb #42913616
 _WINDOWS = os.name == "nt"
 
 def _destination(path) -> Path:
@@ -89,6 +89,7 @@ def rename(
         gc.collect()            # closes mapped arrays that nobody uses any more
         time.sleep(wait_s)
 
+# %% ../nbs/00a_core.ipynb #cffd589a
 @contextmanager
 def atomic_file(
     path,   # where the file shall be
