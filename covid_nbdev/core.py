@@ -123,7 +123,7 @@ def atomic_folder(
     try: yield temp
     except BaseException as e:
         shutil.rmtree(temp, ignore_errors=True)
-        while temp.exists() and e:          # Windows deletes no mapped array: the functions that failed let go of theirs
+        while temp.exists() and e:          # Windows deletes no mapped array: the functions that failed free theirs
             clear_frames(e.__traceback__)
             gc.collect()
             shutil.rmtree(temp, ignore_errors=True)
