@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import client
 from .competition import find_competition_data, open_competition
-from .core import atomic_folder, BadInput
+from .core import atomic_folder, BadInput, rename
 from .etl import build_store, check_trainable, is_store, split, Store
 from .kaggle import build_kernel, OWNER
 from .outputs import check_lungs, command, is_taken, moved_aside, write_predictions
@@ -255,7 +255,27 @@ _MARK = "made_by_covid_demo.txt"
 
 def _remove_demo(folder: Path) -> None:
     "Delete a demo's folder; nothing else is ever deleted."
-    if (folder/_MARK).is_file(): shutil.rmtree(folder)
+    if (folder/_MARK).is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_dir(): (folder/_MARK).touch()       # a file is open somewhere: the next demo deletes the rest
+
+# %% ../nbs/23_cli.ipynb #512ff9e0
+def _make_demo(folder: Path) -> dict:
+    "All of the demo; its metrics. No array is mapped any more when this returns: Windows renames no open file."
+    print("1/4  computing patients that never existed …")
+    write_phantom_dataset(folder/"phantom", **_DEMO["phantom"])
+    print("2/4  checking them and building the store …")
+    store = build_store(folder/"phantom", folder/"store")
+    shutil.rmtree(folder/"phantom", ignore_errors=True)     # the store holds all of it
+    from covid_nbdev.report import write_results
+    from covid_nbdev.run import train_run
+    from covid_nbdev.train import TrainConfig
+    print(f"3/4  training efficientnet-b2 / U-Net++ from scratch on {store} …")
+    train_run(store, folder, TrainConfig(**_DEMO["train"]))
+    print("4/4  measuring, drawing, writing the submission …")
+    metrics = write_results(folder, store)
+    (folder/_MARK).write_text("covid_demo may replace this folder.\n", encoding="utf-8")
+    return metrics
 
 # %% ../nbs/23_cli.ipynb #23c30907
 @command("covid_demo", "Nothing was changed; run it again.")
@@ -263,35 +283,23 @@ def covid_demo(
     run: str = "runs/demo",    # folder of the demo; an earlier demo there is replaced once the new one is complete
 ):
     "The whole way in under 5 minutes on 2 cores: computed patients, store, training, results, submission."
-    start, run = time.perf_counter(), Path(os.path.abspath(run))
+    start, given, run = time.perf_counter(), Path(run), Path(os.path.abspath(run))
     fresh, old = run.with_name(f".{run.name}.new"), run.with_name(f".{run.name}.old")
-    if (old/_MARK).is_file() and not run.exists(): old.rename(run)     # a demo was killed between two renames
+    if (old/_MARK).is_file() and not run.exists(): rename(old, run)     # a demo was killed between two renames
     if run.exists() and not (run/_MARK).is_file() and (not run.is_dir() or any(run.iterdir())):
         raise BadInput(f"{run}, which no demo made", "a new folder, or an earlier demo's", "choose another with --run")
-    _remove_demo(fresh)
-    with atomic_folder(fresh) as tmp:
-        print("1/4  computing patients that never existed …")
-        write_phantom_dataset(tmp/"phantom", **_DEMO["phantom"])
-        print("2/4  checking them and building the store …")
-        store = build_store(tmp/"phantom", tmp/"store")
-        shutil.rmtree(tmp/"phantom")             # the store holds all of it
-        from covid_nbdev.report import write_results
-        from covid_nbdev.results import results_table
-        from covid_nbdev.run import train_run
-        from covid_nbdev.train import TrainConfig
-        print(f"3/4  training efficientnet-b2 / U-Net++ from scratch on {store} …")
-        train_run(store, tmp, TrainConfig(**_DEMO["train"]))
-        print("4/4  measuring, drawing, writing the submission …")
-        metrics = write_results(tmp, store)
-        (tmp/_MARK).write_text("covid_demo may replace this folder.\n", encoding="utf-8")
+    for folder in (fresh, old):
+        _remove_demo(folder)
+        if is_taken(folder) and (folder == fresh or is_taken(run)):
+            raise BadInput(f"{folder}, which no demo made or a program uses", "no such folder", "move it away")
+    with atomic_folder(fresh) as tmp: metrics = _make_demo(tmp)
+    if is_taken(run): rename(run, old)
+    rename(fresh, run)
     _remove_demo(old)
-    if is_taken(run): run.rename(old)
-    elif run.exists(): run.rmdir()
-    fresh.rename(run)
-    _remove_demo(old)
+    from covid_nbdev.results import results_table
     low, high = metrics["ci95"]["lesion_miou"]
     print(f"\n{results_table(metrics).to_string(na_rep='–')}\n")
     print(f"lesion mIoU {metrics['lesion_miou']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
           f"thresholds {metrics['baseline']['threshold']['lesion_miou']:.3f}; {metrics['n_valid']} computed slices")
-    for name in ("overlays.png", "curves.png", "model_card.md", "submission.csv"): print(os.path.relpath(run/name))
+    for name in ("overlays.png", "curves.png", "model_card.md", "submission.csv"): print(given/name)
     print(f"{time.perf_counter() - start:.0f} s. Computed patients: no evidence of clinical performance. Not for diagnosis.")

@@ -20,7 +20,7 @@ from string import Template
 
 import numpy as np
 from fastcore.script import anno_parser
-from .core import BadInput, start_npy
+from .core import BadInput, rename, start_npy
 from .masks import CLASS_COLORS, CLASSES, mask_overlay
 
 # %% ../nbs/23a_outputs.ipynb #15cd27cd
@@ -28,7 +28,14 @@ def _plain_words(e: OSError) -> str:
     "An error of the operating system in our words."
     name = f" ({e.filename})" if e.filename else ""
     if e.errno == errno.ENOSPC: return f"found a full disk{name}; expected room to write; make room and run it again"
+    if getattr(e, "winerror", None) in (32, 33):       # a sharing violation, a locked part
+        return f"found a file that is open in another program{name}; expected it closed; close it and run it again"
     return f"found: {e.strerror or e}{name}; expected a path that can be read and written; check it and its permissions"
+
+def _is_script(name: str) -> bool:
+    "Was this process started as the command? (Or by `python -c` with arguments.) A notebook's are the kernel's."
+    started = Path((sys.argv or [""])[0]).name.lower()
+    return re.sub(r"(-script\.pyw?|\.exe)$", "", started) == name or (started == "-c" and len(sys.argv) > 1)
 
 def _arguments(func, example: str) -> dict:
     "Parse `sys.argv` by the function's signature."
@@ -43,12 +50,12 @@ def command(
     example: str,             # a line that works, shown by --help
     interrupted: str = "",    # printed on Ctrl-C, unless the exception itself says how to go on
 ):                            # a decorator
-    "Make a console script of a function: without arguments it parses `sys.argv` and returns the exit status."
+    "Make a console script of a function: started as one it parses `sys.argv` and returns the exit status."
     def decorate(func):
         @wraps(func)
         def script(*args, **kwargs):
-            if args or kwargs: return func(*args, **kwargs)
             if hasattr(sys.stdout, "reconfigure"): sys.stdout.reconfigure(errors="replace")   # a terminal without "×"
+            if args or kwargs or not _is_script(func.__name__): return func(*args, **kwargs)
             try:
                 func(**_arguments(func, example))
                 return 0
@@ -78,15 +85,15 @@ def moved_aside(
     name: str = "run",   # what to call it in the message
 ):
     "The first free name for what is there; its own name again if what follows fails."
-    aside, folder = None, Path(os.path.abspath(folder))     # "." has no name
+    parent, aside, folder = Path(folder).parent, None, Path(os.path.abspath(folder))     # "." has no name
     if force and is_taken(folder):
         aside = next(p for n in range(1, 1000) if not (p := folder.with_name(f"{folder.name}.old{n}")).exists())
-        folder.rename(aside)
+        rename(folder, aside)
     try: yield
     except BaseException:
-        if aside: aside.rename(folder)
+        if aside: rename(aside, folder)
         raise
-    if aside: print(f"the earlier {name} is now {os.path.relpath(aside)}")
+    if aside: print(f"the earlier {name} is now {parent/aside.name}")
 
 # %% ../nbs/23a_outputs.ipynb #be1d8a64
 def check_lungs(

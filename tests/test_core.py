@@ -1,10 +1,11 @@
 """What keeps files safe: archives that may be hostile or damaged, writes that are cut off; and imports that stay quick."""
 import io, stat, subprocess, sys, zipfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from covid_nbdev.core import BadInput, atomic_file, atomic_folder, check_zip, unzip
+from covid_nbdev.core import BadInput, atomic_file, atomic_folder, check_zip, disk_full, unzip
 
 
 def zipped(*entries, how=zipfile.ZIP_STORED) -> bytes:
@@ -39,7 +40,7 @@ REFUSED = {
     "backslash": (zipped(("..\\evil.txt", b"x")), "leads elsewhere"),
     "link": (zipped((special("a", stat.S_IFLNK | 0o777), b".."), ("a/evil.txt", b"x")), "a link"),
     "device": (zipped((special("a", stat.S_IFCHR | 0o666), b"")), "a device"), "locked": (locked(), "encrypted"),
-    "bomb": (zipped(("a", bytes(3_000_000)), how=zipfile.ZIP_DEFLATED), "3 MB packed in 0.0 MB"), "twice": (zipped(("a", b"1"), ("A", b"2")), "taken twice"),
+    "bomb": (zipped(("a", bytes(3_000_000)), how=zipfile.ZIP_DEFLATED), r"3 MB packed in 2\.9 KB"), "twice": (zipped(("a", b"1"), ("A", b"2")), "taken twice"),
     "file and folder": (zipped(("a", b"1"), ("a/b", b"2")), "not to be unpacked"), "long": (zipped(("ä"*150, b"x")), "not to be unpacked"),
     "liar": (lying(), "damaged"), "no archive": (b"hello", "damaged"), "cut": (zipped(("a", b"1"*1000))[:-40], "damaged"),
     "bad sum": (zipped(("a", b"good sum")).replace(b"good sum", b"evil sum"), "damaged"),
@@ -66,7 +67,7 @@ def test_absurd_tables_are_refused(tmp_path):
     data = bytearray(zipped(("big", bytes(100_000)), how=zipfile.ZIP_DEFLATED))
     at = data.rfind(b"PK\x01\x02") + 24
     data[at:at + 4] = (2_000_000_000).to_bytes(4, "little")
-    with zipfile.ZipFile(io.BytesIO(data)) as z, pytest.raises(BadInput, match="2,000 MB packed in"): check_zip(z)
+    with zipfile.ZipFile(io.BytesIO(data)) as z, pytest.raises(BadInput, match=r"2 GB packed in \d+ bytes"): check_zip(z)
     many = zipped(*((f"{k}", b"") for k in range(11)))
     with zipfile.ZipFile(io.BytesIO(many)) as z, pytest.raises(BadInput, match="11 files"): check_zip(z, most_files=10)
 
@@ -97,9 +98,17 @@ def test_damaged_archives(tmp_path_factory, changes):
 def test_a_full_disk_is_seen_before(tmp_path, monkeypatch):
     (tmp_path/"a.zip").write_bytes(zipped(("a", bytes(5_000_000))))
     (tmp_path/"out").mkdir()
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1_000_000}))
-    with pytest.raises(BadInput, match="found 1 MB free on the disk of out; expected 5 MB"): unzip(tmp_path/"a.zip", tmp_path/"out")
+    for free, said in ((1_000_000, "1 MB"), (65_536, "65.5 KB"), (123, "123 bytes"), (0, "0 bytes")):
+        monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": free}))
+        with pytest.raises(BadInput, match=f"found {said} free on the disk of out; expected 5 MB"): unzip(tmp_path/"a.zip", tmp_path/"out")
     assert names(tmp_path/"out") == []
+
+
+def test_sizes_are_true():
+    "Of any size: needed is never said to be 0 MB."
+    for needed, said in ((999, "999 bytes"), (1000, "1 KB"), (24_576, "24.6 KB"), (733_000_000, "733 MB"), (5_200_000_000, "5.2 GB"), (10**13, "10,000 GB")):
+        assert f"expected {said};" in str(disk_full(Path("store"), needed, 0))
+    assert "on the disk of .;" in str(disk_full(Path("."), 1, 0))
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
