@@ -102,6 +102,7 @@ def hu_slices(
             except BadInput as e: odd[i] = e
         hu[padding] = AIR_HU
         yield hu, int(padding.sum())
+    if odd and rows is not None: yield from hu_slices(images, what)      # names all of them
     if odd:
         first, *more = odd
         also = f", and no HU in {len(more)} more slices: {', '.join(map(str, more[:5]))}" if more else ""
@@ -183,12 +184,13 @@ def _near(root: Path, folder: Path, word: str) -> list:
 
 def _missing(root: Path, folder: Path, names: list, near: list) -> BadInput:
     "The error for files that aren't in `folder`."
-    found, do = f"no {' and no '.join(names)} in {folder.name or folder}", "check the folder's name"
+    found = f"no {' and no '.join(names)} in {folder.name or folder}"
+    do = "check the folder's name" if names == FILES["medseg"] else "images and masks belong together"
     if not root.is_dir(): found = f"{'the file' if near else 'no folder'} {root.name}"
     elif near:
         found += f", but {', '.join(map(str, near[:3]))}{' …'*(len(near) > 3)}"
         do = f"move it into {folder} as {names[0]}, or away"
-    if near and near[0].suffix.lower() == ".zip": do = f"unpack it: python -m zipfile -e {near[0]} {near[0].parent}"
+    if near and near[0].suffix.lower() == ".zip": do = f'unpack it: python -m zipfile -e "{near[0]}" "{near[0].parent}"'
     return BadInput(found, "Kaggle's five files, or MedSeg's two, in one folder, there or below", do)
 
 def open_competition(
