@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .competition import FILES, hu_slices, inside_square, open_competition, Part, read_table, to_square
+from .competition import FILES, hu_slices, open_competition, Part, read_table, to_square
 from .core import atomic_folder, BadInput, disk_full, open_npy, progress_bar, start_npy
 from .hu import AIR_HU
 from .masks import FOLD_TABLE, onehot_codes
@@ -35,18 +35,19 @@ def split_of(
 def _write_part(part: Part, images_file, labels_file, bar) -> dict:
     "Stream one source into the two files, and count: slices, pixels, those without a label, with several, padding."
     codes_seen, padding, empty = np.zeros(16, np.int64), 0, 0        # four channels are a code of four bits
+    none = np.full(part.images.shape[1:], 255, np.uint8)
     for i, (hu, n) in enumerate(hu_slices(part.images, part.names[0])):
         padding, empty = padding + n, empty + int(hu.min() == hu.max())
-        images_file.write(to_square(hu, AIR_HU).tobytes())
-        if part.masks is None: labels = to_square(np.full(hu.shape, 255, np.uint8), 255)   # none
+        images_file.write(to_square(hu, AIR_HU)[0].tobytes())
+        if part.masks is None: labels = to_square(none, 255)[0]
         else:
             codes = onehot_codes(part.masks[i], f"{part.names[1]}, slice {i}")
             codes_seen += np.bincount(codes.ravel(), minlength=16)
-            labels = to_square(FOLD_TABLE[codes], 3)
+            labels = to_square(FOLD_TABLE[codes], 3)[0]
         labels_file.write(labels.tobytes())
         bar.update()
     several = codes_seen[[code for code in range(16) if code.bit_count() > 1]]
-    return {"slices": len(part), "size": list(part.images.shape[1:]), "pixels": int(codes_seen.sum()),
+    return {"slices": len(part), "inside": [[s.start, s.stop] for s in to_square(none, 255)[1]], "pixels": int(codes_seen.sum()),
             "unlabeled_px": int(codes_seen[0]), "several_labels_px": int(several.sum()),
             "padding_px": padding, "empty_slices": empty}
 
@@ -93,8 +94,8 @@ class Store:
     @property
     def inside(self) -> tuple[slice, slice]:
         "Rows and columns that hold the slices as they came; around them, if they were oblong, is a rim of air."
-        sizes = [r["size"] for r in self.report.values() if "size" in r and r["slices"]]
-        return inside_square(*(sizes[0] if sizes else (self.size, self.size)))
+        return next((tuple(slice(*ends) for ends in r["inside"]) for r in self.report.values() if "inside" in r),
+                    (slice(0, self.size),)*2)
 
 # %% ../nbs/05_etl.ipynb #34c2cc1d
 def _notes(parts: list, report: dict):
@@ -102,8 +103,8 @@ def _notes(parts: list, report: dict):
     for p in parts:
         r, (height, width) = report[p.source], p.images.shape[1:]
         if height != width: yield f"{p.names[0]}: slices of {height}×{width}, put into squares with a rim of air"
-        if r["padding_px"]: yield f"{p.names[0]}: {r['padding_px']} pixels were padding, never measured: set to air"
-        if r["empty_slices"]: yield f"{p.names[0]}: {r['empty_slices']} slices hold a single value: nothing to see"
+        if r["padding_px"]: yield f"{p.names[0]}: {r['padding_px']} pixels of padding, never measured, set to air"
+        if r["empty_slices"]: yield f"{p.names[0]}: slices that hold a single value, nothing to see: {r['empty_slices']}"
         if not any(p.patients) and any(any(q.patients) for q in parts): yield f"patients.csv names no {p.source} slice"
 
 def build_store(

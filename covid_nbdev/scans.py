@@ -17,7 +17,7 @@ import numpy as np
 import pydicom
 from nibabel import orientations
 
-from .competition import as_slices, hu_slices, inside_square, to_square
+from .competition import as_slices, hu_slices, to_square
 from .core import BadInput, one_line, open_npy, progress_bar
 from .dicom import check_size, mark_padding, read_stack, UNMEASURED
 from .hu import AIR_HU, check_hu
@@ -154,8 +154,8 @@ def _make_scan(hu, axes: str, spacing_mm, what: str, notes: list, **more) -> Sca
             spacing_mm = None
         elif not .8 < high/wide < 1.25:
             notes.append(f"pixels {high:.2f} mm high and {wide:.2f} mm wide: the network was trained on square ones")
-    axial = turn(hu, axes)
-    return Scan(to_square(axial, AIR_HU), spacing_mm, axes, inside_square(*axial.shape[1:]), notes, **more)
+    square, inside = to_square(turn(hu, axes), AIR_HU)
+    return Scan(np.ascontiguousarray(square), spacing_mm, axes, inside, notes, **more)
 
 # %% ../nbs/19_scans.ipynb #09503cba
 def _nifti_header(f, what: str) -> tuple:

@@ -57,7 +57,7 @@ CASES = {
     "empty_file": (lambda f: (f/"masks_medseg.npy").write_text(""), ["masks_medseg.npy"]),
     "wrong_shape": (lambda f: spoil(f, "images_medseg", lambda a: a[:, :24]), ["images_medseg.npy", "(16, 24, 64)"]),
     "three_channels": (lambda f: spoil(f, "masks_medseg", lambda a: a[..., :3]), ["masks_medseg.npy", "one channel per class"]),
-    "slices_last": (lambda f: spoil(f, "images_medseg", lambda a: np.zeros((64, 64, 16)) - 1000), ["images_medseg.npy", "np.moveaxis"]),
+    "slices_last": (lambda f: spoil(f, "images_medseg", lambda a: np.zeros((64, 64, 16)) - 1000), ["images_medseg.npy", "slices first"]),
     "two_sizes": (lambda f: [spoil(f, s, lambda a: a[:, :32, :32]) for s in ("images_medseg", "masks_medseg")], ["one size"]),
     "nan_image": (lambda f: spoil(f, "images_medseg", set_at(np.nan, (9, 5, 5, 0))), ["images_medseg.npy, slice 9", "NaN"]),
     "inf_image": (lambda f: spoil(f, "test_images_medseg", set_at(np.inf)), ["test_images_medseg.npy, slice 0", "infinite"]),

@@ -136,10 +136,10 @@ def test_the_archive_itself(tmp_path, cli):
         assert status == 2 and f"unpack it: python -m zipfile -e \"{tmp_path/'covid-segmentation.zip'}\" \"{tmp_path}\"" in err, err
 
 
-TABLES = {"from 1": (lambda t: t.assign(number=t["number"] + 1), ["rows without a slice (radiopedia 8, medseg 16, test_medseg 2)",
-                                                                  "slices without a row (medseg 0, radiopedia 0, test_medseg 0)", "from 0"]),
-          "unknown source": (lambda t: t.assign(source=t["source"].replace("medseg", "medset")), ["16 rows without a slice (medset 0, medset 1, medset 2 …)"]),
-          "twice": (lambda t: pd.concat([t, t[:1]]), ["1 slices with several rows"]), "a row too few": (lambda t: t[1:], ["1 slices without a row"]),
+TABLES = {"from 1": (lambda t: t.assign(number=t["number"] + 1), ["rows without a slice: 3 (radiopedia 8, medseg 16, test_medseg 2)",
+                                                                  "slices without a row: 3 (medseg 0, radiopedia 0, test_medseg 0)", "from 0"]),
+          "unknown source": (lambda t: t.assign(source=t["source"].replace("medseg", "medset")), ["rows without a slice: 16 (medset 0, medset 1, medset 2 …)"]),
+          "twice": (lambda t: pd.concat([t, t[:1]]), ["slices with several rows: 1"]), "a row too few": (lambda t: t[1:], ["slices without a row: 1"]),
           "negative": (lambda t: t.assign(number=-t["number"]), ["rows without a slice"]), "text": (lambda t: t.assign(number="a"), ["can't be read"]),
           "half": (lambda t: t.assign(number=t["number"] + .5), ["can't be read"])}
 
@@ -172,9 +172,9 @@ def odd_slices(a, which, f):
     return a
 
 
-SLICES = {"half 8-bit": ("images_medseg", range(1, 16, 2), lambda hu: ((hu + 1500)/8).clip(0, 255), ["8-bit", "slice 1", "7 more slices: 3, 5, 7, 9, 11 …"]),
+SLICES = {"half 8-bit": ("images_medseg", range(1, 16, 2), lambda hu: ((hu + 1500)/8).clip(0, 255), ["8-bit", "slice 1", "8 slices hold no HU: 1, 3, 5, 7, 9 …"]),
           "one shifted": ("images_radiopedia", [7], lambda hu: hu + 1024, ["HU + 1024", "slice 7", "subtract 1024"]),
-          "shifted, two": ("images_medseg", [3, 9], lambda hu: hu + 1024, ["slice 3", "1 more slices: 9", "subtract 1024"]),
+          "shifted, two": ("images_medseg", [3, 9], lambda hu: hu + 1024, ["slice 3", "2 slices hold no HU: 3, 9)", "subtract 1024"]),
           "raw": ("images_medseg", [5], lambda hu: (hu + 1024).clip(0, 1700), ["HU + 1024 (0 to 1", "slice 5"]),
           "zero": ("images_medseg", [2], lambda hu: hu*0, ["a single value (0 to 0)", "slice 2"]),
           "constant": ("test_images_medseg", [1], lambda hu: hu*0 + 40, ["a single value", "test_images_medseg.npy, slice 1"]),
@@ -208,7 +208,7 @@ def test_odd_slices_pass(copy_layout, tmp_path, capsys):
     change(copy_layout, "images_medseg", odd)
     s = build_store(copy_layout, tmp_path/"out", progress=False)
     out, images = capsys.readouterr().out, s.images[s.index["source"] == "medseg"]
-    assert "images_medseg.npy: 80 pixels were padding, never measured: set to air" in out and "1 slices hold a single value" in out
+    assert "images_medseg.npy: 80 pixels of padding, never measured, set to air" in out and "single value, nothing to see: 1" in out
     assert images[1, 5, 5] == -1606 and (images[3, :8, :8] == -1000).all() and images.min() == -1606
     assert s.report["medseg"]["padding_px"] == 80
 
