@@ -69,7 +69,8 @@ def read_table(
         found = f"{path.name}, which can't be read ({one_line(e, 80)})"
         raise BadInput(found, f"a table with {', '.join(columns)}") from None
     if missing := set(columns) - set(table.columns):
-        raise BadInput(f"no column {' and no '.join(sorted(missing))} in {path.name}", f"{', '.join(columns)}, separated by commas")
+        found, expected = f"no column {' and no '.join(sorted(missing))}", f"{', '.join(columns)}, separated by commas"
+        raise BadInput(f"{found} in {path.name}", expected)
     return table
 
 # %% ../nbs/05a_competition.ipynb #3f00a764
@@ -101,8 +102,9 @@ def hu_slices(
         yield hu, int(padding.sum())
     if odd and rows is not None: yield from hu_slices(images, what)      # names all of them
     if odd:
-        (found, *rest), rows = next(iter(odd.values())).parts, f"{', '.join(map(str, [*odd][:5]))}{' …'*(len(odd) > 5)}"
-        raise BadInput(found + f" ({len(odd)} slices hold no HU: {rows})"*(len(odd) > 1), *rest)
+        found, *rest = next(iter(odd.values())).parts
+        which = ", ".join(map(str, [*odd][:5])) + " …"*(len(odd) > 5)
+        raise BadInput(found + f" ({len(odd)} slices hold no HU: {which})"*(len(odd) > 1), *rest)
 
 def to_square(
     array,                # (H, W) or (N, H, W)
@@ -177,7 +179,7 @@ def _missing(root: Path, folder: Path, names: list, near: list) -> BadInput:
     "The error for files that aren't in `folder`."
     found, do = f"no {' and no '.join(names)} in {folder.name or folder}", "check the folder's name"
     if not root.is_dir(): found = f"{'the file' if near else 'no folder'} {root.name}"
-    elif near: found, do = f"{found}, but {', '.join(map(str, near[:3]))}", f"move it into {folder} as {names[0]}, or away"
+    elif near: found, do = f"{found}, but {', '.join(map(str, near[:3]))}", f"move it there as {names[0]}, or away"
     if near and near[0].suffix.lower() == ".zip": do = f'unpack it: python -m zipfile -e "{near[0]}" "{near[0].parent}"'
     return BadInput(found, "Kaggle's five files, or MedSeg's two, in one folder, there or below", do)
 

@@ -47,9 +47,9 @@ def _write_part(part: Part, images_file, labels_file, bar) -> dict:
         labels_file.write(labels.tobytes())
         bar.update()
     several = codes_seen[[code for code in range(16) if code.bit_count() > 1]]
-    return {"slices": len(part), "inside": [[s.start, s.stop] for s in to_square(none, 255)[1]], "pixels": int(codes_seen.sum()),
-            "unlabeled_px": int(codes_seen[0]), "several_labels_px": int(several.sum()),
-            "padding_px": padding, "empty_slices": empty}
+    return {"slices": len(part), "inside": [[s.start, s.stop] for s in to_square(none, 255)[1]],
+            "pixels": int(codes_seen.sum()), "unlabeled_px": int(codes_seen[0]),
+            "several_labels_px": int(several.sum()), "padding_px": padding, "empty_slices": empty}
 
 # %% ../nbs/05_etl.ipynb #515f7551
 def is_store(
@@ -104,7 +104,7 @@ def _notes(parts: list, report: dict):
         r, (height, width) = report[p.source], p.images.shape[1:]
         if height != width: yield f"{p.names[0]}: slices of {height}×{width}, put into squares with a rim of air"
         if r["padding_px"]: yield f"{p.names[0]}: {r['padding_px']} pixels of padding, never measured, set to air"
-        if r["empty_slices"]: yield f"{p.names[0]}: slices that hold a single value, nothing to see: {r['empty_slices']}"
+        if r["empty_slices"]: yield f"{p.names[0]}: slices with a single value, nothing to see: {r['empty_slices']}"
         if not any(p.patients) and any(any(q.patients) for q in parts): yield f"patients.csv names no {p.source} slice"
 
 def build_store(
