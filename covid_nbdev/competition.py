@@ -106,6 +106,7 @@ def hu_slices(
         which = ", ".join(map(str, [*odd][:5])) + " …"*(len(odd) > 5)
         raise BadInput(found + f" ({len(odd)} slices hold no HU: {which})"*(len(odd) > 1), *rest)
 
+# %% ../nbs/05a_competition.ipynb #d242ef66
 def to_square(
     array,                # (H, W) or (N, H, W)
     fill,                 # of the rim: AIR_HU for HU, 3 (background) for labels
@@ -163,6 +164,7 @@ def _give_patients(path: Path, parts: list) -> None:
     patients = dict(zip(pairs, table["patient"]))
     for p in parts: p.patients = [patients.get((p.source, i), "") for i in range(len(p))]
 
+# %% ../nbs/05a_competition.ipynb #4735f4d5
 _WORDS = {"radiopedia": "radiop", "medseg": "medseg|covid", "test_medseg": "test_im"}     # what such files are called
 
 def _near(root: Path, folder: Path, word: str) -> list:
@@ -177,12 +179,14 @@ def _near(root: Path, folder: Path, word: str) -> list:
 
 def _missing(root: Path, folder: Path, names: list, near: list) -> BadInput:
     "The error for files that aren't in `folder`."
-    found, do = f"no {' and no '.join(names)} in {folder.name or folder}", "check the folder's name"
+    found, do = f"no {' and no '.join(names)} in {folder.name or folder}", "check its name, or add what is missing"
     if not root.is_dir(): found = f"{'the file' if near else 'no folder'} {root.name}"
     elif near: found, do = f"{found}, but {', '.join(map(str, near[:3]))}", f"move it there as {names[0]}, or away"
-    if near and near[0].suffix.lower() == ".zip": do = f'unpack it: python -m zipfile -e "{near[0]}" "{near[0].parent}"'
+    if near and near[0].suffix.lower() == ".zip":
+        do = f'unpack it: python -m zipfile -e "{near[0]}" "{near[0].parent}"'
     return BadInput(found, "Kaggle's five files, or MedSeg's two, in one folder, there or below", do)
 
+# %% ../nbs/05a_competition.ipynb #bd2ba130
 def open_competition(
     path,                 # a folder that holds the competition's files, itself or below
 ) -> list[Part]:          # radiopedia (where present), medseg, test_medseg (where present)

@@ -82,20 +82,14 @@ class Store:
         _check_store(self.images, self.labels, self.index)
         try: self.report = json.loads((self.path/"etl.json").read_text(encoding="utf-8"))
         except (OSError, ValueError): self.report = {}      # a store works without it
+        self.size = self.images.shape[1]
+        ends = next((r["inside"] for r in self.report.values() if "inside" in r), [(0, self.size)]*2)
+        self.inside = tuple(slice(*e) for e in ends)        # rows and columns of the slices as they came
 
     def __len__(self) -> int: return len(self.index)
     def __repr__(self):
         return f"Store of {len(self)} slices, {self.size}×{self.size}: {self.index['split'].value_counts().to_dict()}"
     def __reduce__(self): return Store, (self.path,)   # a loader process opens the files for itself
-
-    @property
-    def size(self) -> int: return self.images.shape[1]
-
-    @property
-    def inside(self) -> tuple[slice, slice]:
-        "Rows and columns that hold the slices as they came; around them, if they were oblong, is a rim of air."
-        return next((tuple(slice(*ends) for ends in r["inside"]) for r in self.report.values() if "inside" in r),
-                    (slice(0, self.size),)*2)
 
 # %% ../nbs/05_etl.ipynb #34c2cc1d
 def _notes(parts: list, report: dict):
@@ -107,6 +101,7 @@ def _notes(parts: list, report: dict):
         if r["empty_slices"]: yield f"{p.names[0]}: slices with a single value, nothing to see: {r['empty_slices']}"
         if not any(p.patients) and any(any(q.patients) for q in parts): yield f"patients.csv names no {p.source} slice"
 
+# %% ../nbs/05_etl.ipynb #cf998f24
 def build_store(
     src,                     # folder with the competition's files, itself or below
     dest,                    # the store's folder; must not hold anything yet
