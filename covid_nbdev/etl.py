@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .competition import FILES, open_competition, Part, read_table
-from .core import atomic_folder, BadInput, disk_full, open_npy, progress_bar, start_npy, to_int16
+from .competition import FILES, hu_slices, open_competition, Part, read_table, to_square
+from .core import atomic_folder, BadInput, disk_full, open_npy, progress_bar, start_npy
+from .hu import AIR_HU
 from .masks import FOLD_TABLE, onehot_codes
 
 # %% ../nbs/05_etl.ipynb #75ea3e12
@@ -32,20 +33,23 @@ def split_of(
 
 # %% ../nbs/05_etl.ipynb #ea8dafa8
 def _write_part(part: Part, images_file, labels_file, bar) -> dict:
-    "Stream one source into the two files; how many slices and pixels, how many without a label and with several."
-    names, codes_seen = FILES[part.source], np.zeros(16, np.int64)   # four channels are a code of four bits
-    for i in range(len(part)):
-        images_file.write(to_int16(part.images[i], f"{names[0]}, slice {i}").tobytes())
-        if part.masks is None: labels = np.full(part.images.shape[1:], 255, np.uint8)   # none
+    "Stream one source into the two files, and count: slices, pixels, those without a label, with several, padding."
+    codes_seen, padding, empty = np.zeros(16, np.int64), 0, 0        # four channels are a code of four bits
+    none = np.full(part.images.shape[1:], 255, np.uint8)
+    for i, (hu, n) in enumerate(hu_slices(part.images, part.names[0])):
+        padding, empty = padding + n, empty + int(hu.min() == hu.max())
+        images_file.write(to_square(hu, AIR_HU)[0].tobytes())
+        if part.masks is None: labels = to_square(none, 255)[0]
         else:
-            codes = onehot_codes(part.masks[i], f"{names[1]}, slice {i}")
+            codes = onehot_codes(part.masks[i], f"{part.names[1]}, slice {i}")
             codes_seen += np.bincount(codes.ravel(), minlength=16)
-            labels = FOLD_TABLE[codes]
+            labels = to_square(FOLD_TABLE[codes], 3)[0]
         labels_file.write(labels.tobytes())
         bar.update()
     several = codes_seen[[code for code in range(16) if code.bit_count() > 1]]
-    return {"slices": len(part), "pixels": int(codes_seen.sum()), "unlabeled_px": int(codes_seen[0]),
-            "several_labels_px": int(several.sum())}
+    return {"slices": len(part), "inside": [[s.start, s.stop] for s in to_square(none, 255)[1]],
+            "pixels": int(codes_seen.sum()), "unlabeled_px": int(codes_seen[0]),
+            "several_labels_px": int(several.sum()), "padding_px": padding, "empty_slices": empty}
 
 # %% ../nbs/05_etl.ipynb #515f7551
 def is_store(
@@ -78,18 +82,28 @@ class Store:
         _check_store(self.images, self.labels, self.index)
         try: self.report = json.loads((self.path/"etl.json").read_text(encoding="utf-8"))
         except (OSError, ValueError): self.report = {}      # a store works without it
+        self.size = self.images.shape[1]
+        ends = next((r["inside"] for r in self.report.values() if "inside" in r), [(0, self.size)]*2)
+        self.inside = tuple(slice(*e) for e in ends)        # rows and columns of the slices as they came
 
     def __len__(self) -> int: return len(self.index)
     def __repr__(self):
         return f"Store of {len(self)} slices, {self.size}×{self.size}: {self.index['split'].value_counts().to_dict()}"
     def __reduce__(self): return Store, (self.path,)   # a loader process opens the files for itself
 
-    @property
-    def size(self) -> int: return self.images.shape[1]
-
 # %% ../nbs/05_etl.ipynb #34c2cc1d
+def _notes(parts: list, report: dict):
+    "What was changed, or is odd: a line for each."
+    for p in parts:
+        r, (height, width) = report[p.source], p.images.shape[1:]
+        if height != width: yield f"{p.names[0]}: slices of {height}×{width}, put into squares with a rim of air"
+        if r["padding_px"]: yield f"{p.names[0]}: {r['padding_px']} pixels of padding, never measured, set to air"
+        if r["empty_slices"]: yield f"{p.names[0]}: slices with a single value, nothing to see: {r['empty_slices']}"
+        if not any(p.patients) and any(any(q.patients) for q in parts): yield f"patients.csv names no {p.source} slice"
+
+# %% ../nbs/05_etl.ipynb #cf998f24
 def build_store(
-    src,                     # folder with the competition's files
+    src,                     # folder with the competition's files, itself or below
     dest,                    # the store's folder; must not hold anything yet
     progress: bool = True,   # show a progress bar
 ) -> Store:
@@ -97,7 +111,7 @@ def build_store(
     import pandas as pd
     parts = open_competition(src)
     medseg = next(p for p in parts if p.source == "medseg").images
-    n, side = sum(map(len, parts)), medseg.shape[1]
+    n, side = sum(map(len, parts)), max(medseg.shape[1:])
     rows = [(p.source, i, p.patients[i], split_of(p.source, i, len(medseg))) for p in parts for i in range(len(p))]
     with atomic_folder(dest) as tmp:
         needed = n*side*side*3     # bytes
@@ -108,6 +122,7 @@ def build_store(
               progress_bar(total=n, desc="slices", show=progress) as bar):
             report = {p.source: _write_part(p, images_file, labels_file, bar) for p in parts}
         (tmp/"etl.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    for line in _notes(parts, report): print(f"note: {line}")
     return Store(dest)
 
 # %% ../nbs/05_etl.ipynb #2e8bed08

@@ -17,6 +17,7 @@ import numpy as np
 import pydicom
 from nibabel import orientations
 
+from .competition import as_slices, hu_slices, to_square
 from .core import BadInput, one_line, open_npy, progress_bar
 from .dicom import check_size, mark_padding, read_stack, UNMEASURED
 from .hu import AIR_HU, check_hu
@@ -114,7 +115,7 @@ def write_nifti(
 @dataclass
 class Scan:
     "An axial scan as the network wants it, and the way back. It holds no name, date or number of a person."
-    hu: np.ndarray                  # int16 (N, S, S), axial, S divisible by 32; slice 0 is nearest the feet
+    hu: np.ndarray                  # int16 (N, S, S), axial; slice 0 is nearest the feet; of .npy (N, H, W) as it is
     spacing_mm: tuple | None        # between slices, rows, columns; None where unknown
     axes: str                       # where the axes of the scan's own array lead
     inside: tuple[slice, slice]     # rows and columns of the square that hold the scan; around them is the rim
@@ -136,13 +137,15 @@ class Scan:
         return turn(np.asarray(labels)[:, *self.inside], AXIAL, self.axes)
 
 # %% ../nbs/19_scans.ipynb #465d9860
+def _padding_note(n: int, total: int) -> str:
+    return f"{100*n/total:.1f} % of the pixels were padding, never measured: set to air"
+
 def _make_scan(hu, axes: str, spacing_mm, what: str, notes: list, **more) -> Scan:
     "The scan of an array in its own order, with the spacing along its own axes or None."
     unmeasured = hu == UNMEASURED
-    if unmeasured.any():
-        notes.append(f"{100*unmeasured.mean():.1f} % of the pixels were padding, never measured: set to air")
+    if unmeasured.any(): notes.append(_padding_note(unmeasured.sum(), hu.size))
+    if not unmeasured.all(): check_hu((hu.min(where=~unmeasured, initial=hu.max()), hu.max()), what)
     hu[unmeasured] = AIR_HU
-    check_hu((hu.min(), hu.max()), what)
     if spacing_mm:
         in_order = _steps(axes, AXIAL)[:, 0].argsort()
         spacing_mm = _, high, wide = tuple(float(spacing_mm[k]) for k in in_order)
@@ -151,13 +154,8 @@ def _make_scan(hu, axes: str, spacing_mm, what: str, notes: list, **more) -> Sca
             spacing_mm = None
         elif not .8 < high/wide < 1.25:
             notes.append(f"pixels {high:.2f} mm high and {wide:.2f} mm wide: the network was trained on square ones")
-    axial = turn(hu, axes)
-    n, height, width = axial.shape
-    side = -(-max(height, width)//32)*32
-    top, left = (side - height)//2, (side - width)//2
-    square, inside = np.full((n, side, side), AIR_HU, np.int16), (slice(top, top + height), slice(left, left + width))
-    square[:, *inside] = axial
-    return Scan(square, spacing_mm, axes, inside, notes, **more)
+    square, inside = to_square(turn(hu, axes), AIR_HU)
+    return Scan(np.ascontiguousarray(square), spacing_mm, axes, inside, notes, **more)
 
 # %% ../nbs/19_scans.ipynb #09503cba
 def _nifti_header(f, what: str) -> tuple:
@@ -251,14 +249,14 @@ def read_dicom(
 
 # %% ../nbs/19_scans.ipynb #da51a680
 def _read_npy(path) -> Scan:
-    "Square slices in HU (N, S, S), (N, S, S, 1) or (S, S), memory-mapped and checked."
-    images = open_npy(path)
-    if images.ndim == 4 and images.shape[-1] == 1: images = images[..., 0]
-    if images.ndim == 2: images = images[None]
-    if images.ndim != 3 or images.dtype.kind not in "iuf" or not len(images) or images.shape[1] != images.shape[2]:
-        raise BadInput(f"{images.dtype} {images.shape} in {Path(path).name}", "square slices in HU, (N, S, S)")
-    check_hu([(hu.min(), hu.max()) for hu in images], Path(path).name)     # one slice at a time
-    return Scan(images, None, AXIAL, (slice(0, images.shape[1]),)*2)
+    "Slices in HU (N, H, W), (N, H, W, 1) or (H, W), memory-mapped and each one checked."
+    images, name, notes = open_npy(path), one_line(Path(path).name), []
+    images = as_slices(images[None] if images.ndim == 2 else images, name)
+    if not len(images): raise BadInput(f"0 slices in {name}", "1 or more")
+    if padding := sum(n for _, n in hu_slices(images, name)):
+        notes.append(_padding_note(padding, images.size))
+        images = np.stack([hu for hu, _ in hu_slices(images, name)])
+    return Scan(images, None, AXIAL, tuple(slice(0, side) for side in images.shape[1:]), notes)
 
 def read_scan(
     path,                         # .npy, NIfTI (.nii, .nii.gz), or DICOM: a file, a folder, a .zip

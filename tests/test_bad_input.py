@@ -55,9 +55,9 @@ CASES = {
     "pickle": (pickled, ["images_medseg.npy", "pickle"]),
     "no_npy": (lambda f: (f/"masks_medseg.npy").write_text("hello"), ["masks_medseg.npy", "no readable .npy"]),
     "empty_file": (lambda f: (f/"masks_medseg.npy").write_text(""), ["masks_medseg.npy"]),
-    "wrong_shape": (lambda f: spoil(f, "images_medseg", lambda a: a[:, :48]), ["images_medseg.npy", "(16, 48, 64)"]),
+    "wrong_shape": (lambda f: spoil(f, "images_medseg", lambda a: a[:, :24]), ["images_medseg.npy", "(16, 24, 64)"]),
     "three_channels": (lambda f: spoil(f, "masks_medseg", lambda a: a[..., :3]), ["masks_medseg.npy", "one channel per class"]),
-    "odd_side": (lambda f: [spoil(f, s, lambda a: a[:, :60, :60]) for s in ("images_medseg", "masks_medseg")], ["divisible by 32"]),
+    "slices_last": (lambda f: spoil(f, "images_medseg", lambda a: np.zeros((64, 64, 16)) - 1000), ["images_medseg.npy", "slices first"]),
     "two_sizes": (lambda f: [spoil(f, s, lambda a: a[:, :32, :32]) for s in ("images_medseg", "masks_medseg")], ["one size"]),
     "nan_image": (lambda f: spoil(f, "images_medseg", set_at(np.nan, (9, 5, 5, 0))), ["images_medseg.npy, slice 9", "NaN"]),
     "inf_image": (lambda f: spoil(f, "test_images_medseg", set_at(np.inf)), ["test_images_medseg.npy, slice 0", "infinite"]),
@@ -69,7 +69,7 @@ CASES = {
     "mask_negative": (lambda f: spoil(f, "masks_medseg", set_at(-1)), ["-1"]),
     "eight_bit": (lambda f: spoil(f, "images_medseg", lambda a: ((a + 1500)/8).clip(0, 255)), ["8-bit", "images_medseg.npy"]),
     "zero_one": (lambda f: spoil(f, "images_medseg", lambda a: ((a + 1500)/2000).clip(0, 1)), ["images_medseg.npy", "air"]),
-    "half_pair": (lambda f: (f/"masks_radiopedia.npy").unlink(), ["images_radiopedia.npy alone"]),
+    "half_pair": (lambda f: (f/"masks_radiopedia.npy").unlink(), ["no masks_radiopedia.npy"]),
     "text_masks": (lambda f: spoil(f, "masks_medseg", lambda a: a.astype("U1")), ["masks_medseg.npy", "numbers"]),
     "complex_masks": (lambda f: spoil(f, "masks_medseg", lambda a: a.astype(complex)), ["masks_medseg.npy", "complex"]),
     "broken_header": (lambda f: (f/"images_medseg.npy").write_bytes(b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4', "), ["images_medseg.npy"]),
@@ -179,11 +179,11 @@ def test_bad_runs_and_inputs(layout, tiny_run, tmp_path, cli):
     ok = layout/"test_images_medseg.npy"
     np.save(tmp_path/"gray.npy", np.random.default_rng(0).integers(0, 255, (2, 64, 64)).astype(np.uint8))
     np.save(tmp_path/"nan.npy", np.full((2, 64, 64), np.nan))
-    np.save(tmp_path/"oblong.npy", np.full((2, 64, 96), -1000))
+    np.save(tmp_path/"narrow.npy", np.full((2, 32, 96), -1000))
     (tmp_path/"scan.nii").write_text("")
     for args, word in ((("covid_predict", tmp_path/"empty", ok), "best.safetensors"), (("covid_predict", damaged, ok), "can't be read"),
                        (("covid_predict", run, tmp_path/"gray.npy"), "8-bit"), (("covid_predict", run, tmp_path/"nan.npy"), "NaN"),
-                       (("covid_predict", run, tmp_path/"oblong.npy"), "square"), (("covid_predict", run, tmp_path/"scan.nii"), "no NIfTI"),
+                       (("covid_predict", run, tmp_path/"narrow.npy"), "(N, S, S)"), (("covid_predict", run, tmp_path/"scan.nii"), "no NIfTI"),
                        (("covid_predict", run, tmp_path/"missing.npy"), "missing.npy"), (("covid_submission", run, tmp_path/"empty"), "images_medseg"),
                        (("covid_submission", tmp_path/"empty", layout), "best.safetensors")):
         one_line(cli(*args, tmp_path/"out"), word)
