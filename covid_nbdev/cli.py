@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from . import client
-from .competition import find_competition_data, open_competition
+from .competition import find_competition_data, hu_slices, open_competition
 from .core import atomic_folder, BadInput, rename
 from .etl import build_store, check_trainable, is_store, split, Store
 from .kaggle import build_kernel, OWNER
@@ -60,15 +60,18 @@ def covid_etl(
     print(f"{built} in {store}")
 
 # %% ../nbs/23_cli.ipynb #5caf5cd1
-def _start_run(data: Path, run: Path, config, force: bool) -> None:
-    "A new run's folder, with a store in it unless `data` is one."
+def _fill_run(data: Path, folder: Path, config) -> None:
+    "The store, unless `data` is one, and config.json. No array is mapped any more when this returns."
     from covid_nbdev.run import save_config
-    with moved_aside(run, force), atomic_folder(run) as tmp:
-        store = Store(data) if is_store(data) else build_store(data, tmp/"store")
-        check_trainable(store)
-        config.check(start=False, valid=(store, split(store).valid))
-        save_config(tmp, config)
-    if not is_store(data): _print_report(store)
+    store = Store(data) if is_store(data) else build_store(data, folder/"store")
+    check_trainable(store)
+    config.check(start=False, valid=(store, split(store).valid))
+    save_config(folder, config)
+
+def _start_run(data: Path, run: Path, config, force: bool) -> None:
+    "A new run's folder."
+    with moved_aside(run, force), atomic_folder(run) as tmp: _fill_run(data, tmp, config)
+    if not is_store(data): _print_report(Store(run/"store"))
 
 # %% ../nbs/23_cli.ipynb #6c6b362b
 def _resumed(run: Path, given: dict):
@@ -111,7 +114,7 @@ def covid_train(
     precision: str = None,     # fp32, fp16, bf16, or auto: what the GPU is good at (auto)
     accumulate: int = None,    # batches whose gradients are added up before a step (1)
     gpus: int = 1,             # share each batch out over so many; 0: all that can be used
-    device: str = "auto",      # auto: a GPU that works, else the CPU; cuda: a GPU or an error; cpu
+    device: str = "auto",      # auto: a GPU that works, else the CPU; cuda or mps (Apple's): that or an error; cpu
     resume: bool = False,      # go on with an interrupted run, with its settings; with --epochs, to more epochs
     force: bool = False,       # move an earlier run aside and start anew
 ):
@@ -136,7 +139,7 @@ def covid_train(
     if weights == "none": settings["weights"] = None
     config = _resumed(run, settings) if resume else TrainConfig(**settings).check()
     if first and not resume: _start_run(data, run, config, force)
-    if "WORLD_SIZE" in os.environ: PartialState(cpu=device.type == "cpu").wait_for_everyone()
+    if "WORLD_SIZE" in os.environ: PartialState(cpu=device.type != "cuda").wait_for_everyone()
     store = Store(run/"store" if (run/"store").is_dir() else data)
     train = train_run if gpus == 1 else partial(train_parallel, processes=gpus or None)
     try:
@@ -165,16 +168,19 @@ def covid_predict(
     if len(scan.skipped) > 20: print(f"left out: {len(scan.skipped) - 20} more files")
     check_lungs(scan, Path(input).name)
     with atomic_folder(out) as tmp: whole = write_predictions(scan, predictor, tmp).iloc[-1]
-    print(f"{len(scan)} slices in {out}: {whole['ground_glass_percent']:.1f} % of the lung ground glass, "
-          f"{whole['consolidation_percent']:.1f} % consolidation. Not for diagnosis.")
+    extent = ("no lung found" if not whole["lung_px"] else f"{whole['ground_glass_percent']:.1f} % of the lung ground "
+              f"glass, {whole['consolidation_percent']:.1f} % consolidation")
+    print(f"{len(scan)} slices in {out}: {extent}. Not for diagnosis.")
 
 # %% ../nbs/23_cli.ipynb #48be9d4d
 def _test_slices(data: str) -> list:
-    "The test slices of a store or of Kaggle's files, in HU."
+    "The test slices of a store or of Kaggle's files, in HU, in their own size."
     if is_store(data):
         store = Store(data)
-        slices = [store.images[r] for r in split(store).test]
-    else: slices = next((p.images for p in open_competition(data) if p.source == "test_medseg"), [])
+        slices = [store.images[r][store.inside] for r in split(store).test]
+    else:
+        parts = [p for p in open_competition(data) if p.source == "test_medseg"]
+        slices = [hu for p in parts for hu, _ in hu_slices(p.images, p.names[0])]
     if len(slices): return slices
     raise BadInput(f"no test slices in {data}", "test_images_medseg.npy", "take all of Kaggle's files")
 
@@ -250,7 +256,7 @@ def covid_kernel(
 
 # %% ../nbs/23_cli.ipynb #d34322ec
 _DEMO = dict(phantom=dict(n_radiopaedia=16, n_medseg=152, n_test=4, size=256, seed=0),
-             train=dict(epochs=12, batch_size=8, size=128, lr=3e-3, patience=12, rotate=10, seed=0, loss="ce+dice"))
+             train=dict(epochs=8, batch_size=8, size=128, lr=3e-3, patience=8, rotate=10, seed=0, loss="ce+dice"))
 _MARK = "made_by_covid_demo.txt"
 
 def _remove_demo(folder: Path) -> None:

@@ -67,7 +67,7 @@ def download_competition(
         with _calling_kaggle(f"the files of {COMPETITION}"):
             api.competition_download_files(COMPETITION, path=str(part), quiet=not sys.stderr.isatty())
         try: unzip(part/f"{COMPETITION}.zip", folder)
-        finally: shutil.rmtree(part)         # a damaged archive is of no use, either
+        finally: shutil.rmtree(part, ignore_errors=True)         # a damaged archive is of no use, either
         if find_competition_data(folder) is None:
             raise BadInput(f"no images_medseg.npy at {_WEB}/competitions/{COMPETITION}/data", "Kaggle's five files")
     return find_competition_data(dest)

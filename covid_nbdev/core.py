@@ -33,6 +33,8 @@ class BadInput(ValueError):
         super().__init__(" ".join(line.split()))
         self.parts = found, expected, do     # for another sentence with the same facts
 
+    def __reduce__(self): return type(self), self.parts     # it may come from another process
+
 def one_line(
     error,               # an error, a name, anything with a text
     most: int = 200,     # letters; the rest is cut

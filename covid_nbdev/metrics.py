@@ -23,8 +23,9 @@ def confusion(
     pred, true = class_numbers(pred, n), class_numbers(true, n)     # another would count as another pair: 1*4 + 7
     if tuple(pred.shape) != tuple(true.shape):
         raise BadInput(f"a prediction {tuple(pred.shape)} and a truth {tuple(true.shape)}", "the same shape")
-    if hasattr(pred, "cpu") and hasattr(true, "cpu"):     # tensors are counted where they lie, on a GPU too
-        counts = (true*n + pred.to(true.device)).flatten().bincount(minlength=n*n).cpu().numpy()
+    if hasattr(pred, "cpu") and hasattr(true, "cpu"):     # tensors are counted where they lie, but not on Apple's mps
+        pairs = (true*n + pred.to(true.device)).flatten()
+        counts = (pairs.cpu() if pairs.device.type == "mps" else pairs).bincount(minlength=n*n).cpu().numpy()
     else:
         smallest = np.min_scalar_type(n*n - 1)            # uint8 for four classes: less to move
         pred, true = (np.asarray(x.cpu() if hasattr(x, "cpu") else x).astype(smallest) for x in (pred, true))

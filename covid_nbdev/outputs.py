@@ -156,12 +156,15 @@ def _extent_html(row) -> str:
 # %% ../nbs/23a_outputs.ipynb #d90b7f33
 def _write_summary(folder, scan, table, about: dict) -> None:
     "summary.html: one page with its pictures inside."
-    pngs, percents = sorted(folder.glob("slice_*.png")), table.filter(like="_percent").fillna(0)
+    pngs = sorted(folder.glob("slice_*.png"))
     sizes = table[["ground_glass_px", "consolidation_px"]].sum(axis=1)[:-1]
     if not sizes.any(): sizes = table["lung_px"][:-1]
     figure = ('<figure><img alt="Axial slice {0} with its predicted classes" src="data:image/png;base64,{1}">'
-              "<figcaption>Slice {0}: {2:.1f} % ground glass, {3:.1f} % consolidation</figcaption></figure>")
-    pictures = "".join(figure.format(i, base64.b64encode(pngs[i].read_bytes()).decode(), *percents.loc[i])
+              "<figcaption>Slice {0}: {2}</figcaption></figure>")
+    def extent(row):
+        if not row["lung_px"]: return "no lung"
+        return f"{row['ground_glass_percent']:.1f} % ground glass, {row['consolidation_percent']:.1f} % consolidation"
+    pictures = "".join(figure.format(i, base64.b64encode(pngs[i].read_bytes()).decode(), extent(table.loc[i]))
                        for i in sorted(sizes.nlargest(6).index))
     sides = "" if scan.spacing_mm is None else " The patient's right is on the left; slice 0 is nearest the feet."
     notes = scan.notes + ([f"{len(scan.skipped)} files left out"] if scan.skipped else [])

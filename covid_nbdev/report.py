@@ -30,7 +30,7 @@ def measure(
     "`evaluate`, and 95 % bootstrap intervals of the two mean IoUs."
     metrics, preds = evaluate(run, store, progress)
     rows = split(store).valid
-    matrices = [confusion(pred, store.labels[row][getattr(store, "inside", ...)]) for pred, row in zip(preds, rows)]
+    matrices = [confusion(pred, store.labels[row][store.inside]) for pred, row in zip(preds, rows)]
     groups = [patient or f"slice {i}" for i, patient in enumerate(store.index["patient"].iloc[rows])]
     ci95 = {"miou": list(bootstrap_interval(matrices, None, groups)), "lesion_miou": None}
     if metrics["lesion_miou"] is not None: ci95["lesion_miou"] = list(bootstrap_interval(matrices, (0, 1), groups))
@@ -111,7 +111,7 @@ def write_results(
     run = Path(run)
     predictor, rows, config = Predictor(run, device), split(store), load_config(run)
     metrics, preds = measure(predictor, store, progress)
-    inside = getattr(store, "inside", ...)               # rows and columns without the rim that fills up a square
+    inside = store.inside               # rows and columns without the rim that fills up a square
     slices, trues = ([part[r][inside] for r in rows.valid] for part in (store.images, store.labels))
     chosen = telling_slices(preds, trues)
     shown = ([part[i] for i in chosen or [0]] for part in (slices, preds, trues))

@@ -19,10 +19,11 @@ from fastcore.basics import patch
 from scipy import ndimage
 
 from .augment import valid_transforms
+from .competition import to_square
 from .core import BadInput, progress_bar, to_int16
 from .devices import check_gpu
 from .etl import split, Store
-from .hu import window, WINDOWS
+from .hu import AIR_HU, window, WINDOWS
 from .masks import class_numbers, CLASSES, paint_errors
 from .metrics import confusion, ConfusionMatrix, miou_by_batch, miou_per_image
 from .run import load_model
@@ -46,11 +47,12 @@ class Predictor:
         hu,               # one slice in HU (H, W)
     ) -> torch.Tensor:    # float32 (4, H, W)
         "The network's four numbers for each pixel of the slice."
-        small = self.resize(image=np.asarray(hu, np.float32))["image"]
+        square, inside = to_square(np.asarray(hu, np.float32), AIR_HU)     # an oblong slice gets a rim of air
+        small = self.resize(image=square)["image"]
         x = torch.from_numpy(self.about["standardizer"](small))[None, None].to(self.device)
         logits = self.model(x)
         if self.tta: logits = (logits + self.model(x.flip(-1)).flip(-1))/2
-        return torch.nn.functional.interpolate(logits, size=hu.shape, mode="bilinear", align_corners=False)[0]
+        return torch.nn.functional.interpolate(logits, size=square.shape, mode="bilinear", align_corners=False)[0][:, *inside]
 
 # %% ../nbs/16_results.ipynb #d22678b9
 def _check_min_px(min_px) -> None:
@@ -215,7 +217,7 @@ def evaluate(
 ) -> tuple[dict, list]:        # point scores, as in metrics.json; predicted labels of the validation rows
     "Measure the best model on the validation slices, at the masks' own resolution, beside the threshold baseline."
     predictor = run if callable(run) else Predictor(run)
-    rows, images, inside = split(store), store.images, getattr(store, "inside", ...)    # a filled-up slice has a rim
+    rows, images, inside = split(store), store.images, store.inside    # a filled-up slice has a rim
     preds = [pred[inside] for pred in predict(predictor, (images[r] for r in rows.valid), progress)]
     trues = [store.labels[r][inside] for r in rows.valid]
     baseline = threshold_baseline((images[r] for r in rows.train), (store.labels[r] for r in rows.train))

@@ -33,7 +33,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from .augment import dataloaders, Loaders
 from .core import atomic_file, BadInput, progress_bar
-from .devices import check_gpu, gathered, gpu_verdicts, launched_accelerator, memory_advice
+from .devices import check_gpu, gathered, gpu_verdicts, launched_accelerator, memory_advice, placed
 from .etl import Store
 from .hu import Standardizer
 from .masks import CLASSES
@@ -74,7 +74,7 @@ def load_model(
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as e:
         if isinstance(e, BadInput): raise
         raise BadInput(f"{file.name}, which can't be read ({type(e).__name__})", "a model of covid_train") from None
-    return model.to(device, memory_format=torch.channels_last).eval(), about
+    return placed(model, device).eval(), about
 
 # %% ../nbs/14a_run.ipynb #a4058a3e
 _RANK = int(os.environ.get("RANK", 0))     # of a launcher's processes, 0 is the one that writes
@@ -92,7 +92,8 @@ class _Keeper:
         if _RANK > 0: return
         ours = r"\.(config|history|best|last|metrics|curves|overlays|model_card|submission)-\d+\.\w+"
         for p in self.folder.iterdir():                  # what a killed process left of its temporary files
-            if re.fullmatch(ours, p.name): p.unlink()
+            if re.fullmatch(ours, p.name):
+                with suppress(OSError): p.unlink()
         save_config(self.folder, learn.config)
         if learn.history: self.write_history(learn)
     def before_validate(self, learn):       # running statistics differ between processes: the first one's count
@@ -106,8 +107,9 @@ class _Keeper:
 @patch
 def after_epoch(self: _Keeper, learn: Learner) -> None:
     "Save. The random states, of each process, decide which blocks are skipped next."
-    gpu_state = [torch.cuda.get_rng_state(learn.device)] if learn.device.type == "cuda" else []
-    random_states, config = gathered([torch.get_rng_state(), *gpu_state]), learn.config
+    kind, config = learn.device.type, learn.config
+    gpu_state = [] if kind == "cpu" else [getattr(torch, kind).get_rng_state(*[learn.device]*(kind == "cuda"))]
+    random_states = gathered([torch.get_rng_state(), *gpu_state])
     if _RANK > 0: return
     state = {name: part.state_dict() for name, part in self.parts.items()}
     if learn.stale == 0:
@@ -136,7 +138,8 @@ def restore(self: _Keeper, learn: Learner) -> None:
         learn.history, learn.best, learn.stale = state["history"], state["best"], state["stale"]
         for cpu, *gpu in state["random"][_RANK:_RANK + 1]:      # none, if more processes go on than there were
             torch.set_rng_state(cpu)
-            if gpu and learn.device.type == "cuda": torch.cuda.set_rng_state(gpu[0], learn.device)
+            kind = learn.device.type
+            if gpu and kind != "cpu": getattr(torch, kind).set_rng_state(gpu[0], *[learn.device]*(kind == "cuda"))
         data, self.start, n = state["store"], state.get("start", 0), len(learn.history)
         planned = self.start + learn.schedule.total_steps//steps
     except Exception as e:   # a damaged or foreign file can fail in many ways
@@ -248,7 +251,7 @@ def _set_up(store: Store, config: TrainConfig, going_on: bool, device) -> tuple[
     loaders = dataloaders(store, config.size, config.batch_size, config.seed, config.workers, rotate=config.rotate)
     if going_on and config.weights: model = bare_model(config.encoder, config.upsample)      # last.pt has the weights
     else: _try_network(model := build_model(config.encoder, config.weights, config.upsample), config)
-    model.to(accelerator.device if accelerator else device, memory_format=torch.channels_last)     # faster
+    placed(model, accelerator.device if accelerator else device)
     if not accelerator: return model, loaders
     _check_shares(loaders, config, accelerator.num_processes)
     model, train, valid = accelerator.prepare(model, loaders.train, loaders.valid)
@@ -321,7 +324,7 @@ def train_parallel(
     config, device = config.check(start=False), check_gpu(device) if isinstance(device, str) else device
     gpus = [i for i, verdict in enumerate(gpu_verdicts()) if not verdict] if device.type == "cuda" else []
     processes = processes or max(1, len(gpus))
-    if processes < 1 or (gpus and processes > len(gpus)):
+    if processes < 1 or (device.type != "cpu" and processes > max(1, len(gpus))):
         raise BadInput(f"{processes} processes and {len(gpus)} GPUs that can be used", "one GPU or more for each")
     if processes == 1: return train_run(store, run, config, resume, device, progress, on_epoch, deadline_s)
     task = dict(store=os.path.abspath(store.path), run=os.path.abspath(run), config=asdict(config), resume=resume,

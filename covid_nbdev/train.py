@@ -125,7 +125,7 @@ def predict(self: Learner,
     x,                    # slices (N, 1, S, S) float32
 ) -> torch.Tensor:        # logits (N, 4, S, S), in 32 bits
     "What the network says, computed in the precision of the settings."
-    x = x.to(self.device, non_blocking=True)
+    x = x.to(self.device, non_blocking=self.device.type == "cuda")
     if self.precision == "fp32": return self.model(x)
     bits = {"fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
     with torch.autocast(self.device.type, bits): return self.model(x).float()

@@ -117,10 +117,10 @@ def temporary_files(tmp_path_factory):
 LONGEST_FIRST = ("00_first_model", "test_demo", "16_results", "test_parallel", "test_site", "14_train", "test_train", "test_real",
                  "test_kernel", "13_adam", "08_augment")
 # What `make quick` leaves out, besides all that opens a browser, executes a notebook or wants `tiny_run`: what trains, or takes ten seconds
-SLOW = ("test_demo", "test_kernel.", "test_parallel", "test_site", "test_train", "test_real", "test_fuzz_scans", "test_results",
+SLOW = ("test_demo", "test_kernel.", "test_parallel", "test_site", "test_train", "test_runs", "test_windows", "test_real", "test_fuzz_scans", "test_results",
         "test_bad_input.py::test_full_disk", "test_weights.py::test_train", "test_phantom.py::test_calibration",
         "test_phantom.py::test_memory", "test_scans.py::test_a_picture_that_kills", "test_scans.py::test_decoder_in",
-        "test_metrics.py::test_equal_to_torchmetrics", "test_privacy.py::test_pydicoms_own_files")
+        "test_metrics.py::test_equal_to_torchmetrics", "test_commands.py::test_code_pages", "test_augment.py::test_loader", "test_privacy.py::test_pydicoms_own_files")
 
 
 def _group(nodeid: str) -> str:

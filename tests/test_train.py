@@ -179,6 +179,7 @@ def test_recorded_learning_rate_falls_to_nothing(tiny_run):
 
 def test_resume_with_other_data_is_refused(tiny_run, copy_layout, tmp_path, cli):
     for stem in ("images_medseg", "masks_medseg"): np.save(copy_layout/f"{stem}.npy", np.load(copy_layout/f"{stem}.npy")[:8])
+    (copy_layout/"patients.csv").unlink()
     build_store(copy_layout, tmp_path/"other")
     status, _, err = cli("covid_train", tmp_path/"other", tiny_run, "--resume")
     assert status == 2 and "other data" in err
