@@ -85,31 +85,30 @@ class _Keeper:
     def __init__(self, folder: Path, going_on: bool): self.folder, self.going_on, self.start = folder, going_on, 0
     def before_fit(self, learn):
         slices, model = learn.loaders.train.dataset, getattr(learn.model, "module", learn.model)   # not its wrapper
+        self.kind, self.which = getattr(torch, learn.device.type), [learn.device]*(learn.device.type == "cuda")
         self.data = {"slices": len(slices.store), "side": slices.store.size, "train": len(slices)}
         if _RANK == 0: self.data["sha256"] = _fingerprint(slices.store)
         self.parts = dict(model=model, optimizer=learn.optimizer, schedule=learn.schedule, scaler=learn.scaler)
         if self.going_on: self.restore(learn)
         if _RANK > 0: return
         ours = r"\.(config|history|best|last|metrics|curves|overlays|model_card|submission)-\d+\.\w+"
-        for p in self.folder.iterdir():                  # what a killed process left of its temporary files
-            if re.fullmatch(ours, p.name):
-                with suppress(OSError): p.unlink()
+        with suppress(OSError):                          # what a killed process left of its temporary files
+            for p in self.folder.iterdir(): re.fullmatch(ours, p.name) and p.unlink()
         save_config(self.folder, learn.config)
         if learn.history: self.write_history(learn)
     def before_validate(self, learn):       # running statistics differ between processes: the first one's count
         if torch.distributed.is_initialized():
             for statistic in self.parts["model"].buffers(): torch.distributed.broadcast(statistic, 0)
     def write_history(self, learn):
-        table = pd.DataFrame(learn.history, columns=HISTORY)
-        with atomic_file(self.folder/"history.csv") as tmp: table.to_csv(tmp, index=False)
+        rows = pd.DataFrame(learn.history, columns=HISTORY)
+        with atomic_file(self.folder/"history.csv") as tmp: rows.to_csv(tmp, index=False)
 
 # %% ../nbs/14a_run.ipynb #530ef78a
 @patch
 def after_epoch(self: _Keeper, learn: Learner) -> None:
     "Save. The random states, of each process, decide which blocks are skipped next."
-    kind, config = learn.device.type, learn.config
-    gpu_state = [] if kind == "cpu" else [getattr(torch, kind).get_rng_state(*[learn.device]*(kind == "cuda"))]
-    random_states = gathered([torch.get_rng_state(), *gpu_state])
+    gpu_state = [] if learn.device.type == "cpu" else [self.kind.get_rng_state(*self.which)]
+    random_states, config = gathered([torch.get_rng_state(), *gpu_state]), learn.config
     if _RANK > 0: return
     state = {name: part.state_dict() for name, part in self.parts.items()}
     if learn.stale == 0:
@@ -138,8 +137,7 @@ def restore(self: _Keeper, learn: Learner) -> None:
         learn.history, learn.best, learn.stale = state["history"], state["best"], state["stale"]
         for cpu, *gpu in state["random"][_RANK:_RANK + 1]:      # none, if more processes go on than there were
             torch.set_rng_state(cpu)
-            kind = learn.device.type
-            if gpu and kind != "cpu": getattr(torch, kind).set_rng_state(gpu[0], *[learn.device]*(kind == "cuda"))
+            if gpu and learn.device.type != "cpu": self.kind.set_rng_state(gpu[0], *self.which)
         data, self.start, n = state["store"], state.get("start", 0), len(learn.history)
         planned = self.start + learn.schedule.total_steps//steps
     except Exception as e:   # a damaged or foreign file can fail in many ways
