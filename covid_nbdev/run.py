@@ -328,4 +328,4 @@ def train_parallel(
     task = dict(store=os.path.abspath(store.path), run=os.path.abspath(run), config=asdict(config), resume=resume,
                 device=device.type, end=time.time() + (math.inf if deadline_s is None else deadline_s))
     _launch(task, processes, _environment(gpus[:processes]), lambda row: on_epoch and on_epoch(row, config))
-    return pd.read_csv(Path(run)/"history.csv", float_precision="round_trip")
+    return pd.DataFrame(torch.load(Path(run)/"last.pt", "cpu", weights_only=True)["history"], columns=HISTORY)
