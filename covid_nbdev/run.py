@@ -92,27 +92,26 @@ class _Keeper:
         if self.going_on: self.restore(learn)
         if _RANK > 0: return
         ours = r"\.(config|history|best|last|metrics|curves|overlays|model_card|submission)-\d+\.\w+"
-        with suppress(OSError):                          # what a killed process left of its temporary files
-            for p in self.folder.iterdir(): re.fullmatch(ours, p.name) and p.unlink()
+        for p in [p for p in self.folder.iterdir() if re.fullmatch(ours, p.name)]:     # left by a killed process
+            with suppress(OSError): p.unlink()
         save_config(self.folder, learn.config)
         if learn.history: self.write_history(learn)
     def before_validate(self, learn):       # running statistics differ between processes: the first one's count
         if torch.distributed.is_initialized():
             for statistic in self.parts["model"].buffers(): torch.distributed.broadcast(statistic, 0)
     def write_history(self, learn):
-        rows = pd.DataFrame(learn.history, columns=HISTORY)
-        with atomic_file(self.folder/"history.csv") as tmp: rows.to_csv(tmp, index=False)
+        with atomic_file(self.folder/"history.csv") as tmp:
+            pd.DataFrame(learn.history, columns=HISTORY).to_csv(tmp, index=False)
 
 # %% ../nbs/14a_run.ipynb #530ef78a
 @patch
 def after_epoch(self: _Keeper, learn: Learner) -> None:
     "Save. The random states, of each process, decide which blocks are skipped next."
     gpu_state = [] if learn.device.type == "cpu" else [self.kind.get_rng_state(*self.which)]
-    random_states, config = gathered([torch.get_rng_state(), *gpu_state]), learn.config
+    random_states, config, row = gathered([torch.get_rng_state(), *gpu_state]), learn.config, learn.history[-1]
     if _RANK > 0: return
     state = {name: part.state_dict() for name, part in self.parts.items()}
     if learn.stale == 0:
-        row = learn.history[-1]
         about = dict(encoder=config.encoder, upsample=config.upsample, size=config.size, classes=CLASSES,
                      in_channels=1, standardizer=learn.loaders.standardizer.to_dict(), epoch=len(learn.history),
                      best=config.best, valid_loss=row["valid_loss"], lesion_miou=row.get("valid_lesion_miou"))
@@ -155,8 +154,8 @@ def restore(self: _Keeper, learn: Learner) -> None:
 # %% ../nbs/14a_run.ipynb #cb4c7804
 def _fingerprint(store: Store) -> str:
     "Of the slices, their labels and their index, wherever they lie."
-    index = store.index[["source", "number", "patient", "split"]].to_csv(index=False, lineterminator="\n")
-    digest = sha256(index.encode())
+    index = store.index[["source", "number", "patient", "split"]]
+    digest = sha256(index.to_csv(index=False, lineterminator="\n").encode())
     for x in (*store.images, *store.labels): digest.update(x.tobytes())
     return digest.hexdigest()[:16]
 
