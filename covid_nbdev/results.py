@@ -48,11 +48,11 @@ class Predictor:
     ) -> torch.Tensor:    # float32 (4, H, W)
         "The network's four numbers for each pixel of the slice."
         square, inside = to_square(np.asarray(hu, np.float32), AIR_HU)     # an oblong slice gets a rim of air
-        small = self.resize(image=square)["image"]
-        x = torch.from_numpy(self.about["standardizer"](small))[None, None].to(self.device)
+        x = torch.from_numpy(self.about["standardizer"](self.resize(image=square)["image"]))[None, None].to(self.device)
         logits = self.model(x)
         if self.tta: logits = (logits + self.model(x.flip(-1)).flip(-1))/2
-        return torch.nn.functional.interpolate(logits, size=square.shape, mode="bilinear", align_corners=False)[0][:, *inside]
+        full = torch.nn.functional.interpolate(logits, square.shape, mode="bilinear", align_corners=False)
+        return full[0, :, *inside]
 
 # %% ../nbs/16_results.ipynb #d22678b9
 def _check_min_px(min_px) -> None:
