@@ -106,6 +106,6 @@ def write_phantom_dataset(
             if n: rows += write_part(folder, source, test, n, size, slices, bar)
         with open(folder/"patients.csv", "w", newline="", encoding="utf-8") as f: csv.writer(f).writerows(rows)
         (folder/"README.txt").write_text(
-            "Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here. For learning\n"
-            "and testing. A result on it is no evidence of clinical performance; not for diagnosis.\n", "utf-8")
+            "Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here.\n"
+            "For learning and testing. No evidence of clinical performance; not for diagnosis.\n", "utf-8")
     return Path(dest)

@@ -119,8 +119,10 @@ def test_titles_of_few_slices(lesions, titles):
 
 
 class Oblong(Store):
-    "A store whose slices were 48 by 64 pixels: the rest is rim."
-    inside = slice(8, 56), slice(0, 64)
+    "As if its slices had been 48 rows high when they came."
+    def __init__(self, path):
+        super().__init__(path)
+        self.inside = slice(8, 56), slice(0, 64)
 
 
 def test_the_rim_of_filled_up_slices_is_not_measured(store, tiny_run, tmp_path):
