@@ -126,7 +126,8 @@ def dataloaders(
     train = SliceDataset(store, rows.train, std, train_transforms(size, store.size, **augment), seed)
     valid = SliceDataset(store, rows.valid, std, valid_transforms(size), seed)
     n = min(batch_size, len(train))
+    # a generator of its own: a loader that starts would else draw from torch's, and a resumed training differ
     common = dict(num_workers=workers, worker_init_fn=_start_loader, persistent_workers=workers > 0,
-                  pin_memory=torch.cuda.is_available())
+                  generator=torch.Generator(), pin_memory=torch.cuda.is_available())
     return Loaders(DataLoader(train, n, sampler=ShuffledSampler(train), drop_last=True, **common),
                    DataLoader(valid, batch_size, shuffle=False, **common), std)

@@ -225,7 +225,7 @@ def test_store_with_wrong_index(layout, tmp_path, cli):
 
 
 def test_too_few_slices_leave_the_old_run_in_place(copy_layout, tmp_path, cli):
-    for stem in ("images_radiopedia", "masks_radiopedia"): (copy_layout/f"{stem}.npy").unlink()
+    for name in ("images_radiopedia.npy", "masks_radiopedia.npy", "patients.csv"): (copy_layout/name).unlink()
     for stem in ("images_medseg", "masks_medseg"): spoil(copy_layout, stem, lambda a: a[:2])
     run = tmp_path/"run"; run.mkdir(); (run/"history.csv").write_text("epochs of work")
     one_line(cli("covid_train", copy_layout, run, *SMALL, "--force"), "1 training and 1 validation")

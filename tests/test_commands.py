@@ -272,7 +272,7 @@ def without_encoding(source: str) -> list[str]:
         owner = getattr(getattr(call.func, "value", None), "id", "")
         place = 1 if isinstance(call.func, ast.Name) or owner == "io" else 0
         mode = next((k.value for k in call.keywords if k.arg == "mode"), (call.args[place:] or [ast.Constant("r" if name == "open" else "b")])[0])
-        text = (name == "write_text" or (name == "read_text" and not call.args) or (name in ("Popen", "run") and "text" in given)
+        text = ((name == "write_text" and len(call.args) < 2) or (name == "read_text" and not call.args) or (name in ("Popen", "run") and "text" in given)
                 or (name in ("open", "TemporaryFile", "NamedTemporaryFile") and owner in ("", "io", "tempfile") and "b" not in ast.unparse(mode)))
         if text and "encoding" not in given: found.append(ast.unparse(call))
     return found
@@ -287,7 +287,7 @@ def test_texts_name_their_encoding():
 def test_the_search_finds(line): assert without_encoding(line)
 
 
-@pytest.mark.parametrize("line", ["open('a', 'rb')", "open('a', encoding='utf-8')", "p.read_text('utf-8')", "os.open('a', 1)", "subprocess.run(['a'])",
+@pytest.mark.parametrize("line", ["open('a', 'rb')", "open('a', encoding='utf-8')", "p.read_text('utf-8')", "p.write_text(t, 'utf-8')", "os.open('a', 1)", "subprocess.run(['a'])",
                                   "tempfile.TemporaryFile()", "Image.open('a')"])
 def test_the_search_passes(line): assert not without_encoding(line)
 
