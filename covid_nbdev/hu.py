@@ -62,7 +62,7 @@ def check_hu(
     "Raise `BadInput` unless `hu` is finite and holds air, as every chest CT does."
     hu = np.asarray(hu)
     if hu.dtype.kind not in "iuf": raise BadInput(f"{what} of type {hu.dtype}", "numbers in Hounsfield units")
-    low, high = check_range(hu, what)
+    low, high = map(float, check_range(hu, what))       # of int16, a difference would overflow
     dense = hu.size > 2 and np.mean(hu > 800) > .05     # no chest has so much hard bone
     if low <= -500 and not dense: return
     kind, do = "values without any air", "take the HU from the scan: a picture that was windowed no longer holds them"

@@ -107,5 +107,5 @@ def write_phantom_dataset(
         with open(folder/"patients.csv", "w", newline="", encoding="utf-8") as f: csv.writer(f).writerows(rows)
         (folder/"README.txt").write_text(
             "Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here.\n"
-            "For learning and testing. No evidence of clinical performance; not for diagnosis.\n", "utf-8")
+            "For learning and testing: no evidence of clinical performance, not for diagnosis.\n", "utf-8")
     return Path(dest)

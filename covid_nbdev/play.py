@@ -77,7 +77,7 @@ def window_html(
     "A slice whose window the reader sets, with the HU under the cursor."
     hu = np.asarray(hu)
     if hu.ndim != 2: raise BadInput(f"an array of shape {hu.shape}", "one slice (H, W)", "choose one: hu[0]")
-    check_hu(hu, "the slice")
+    check_hu((np.min(hu), np.max(hu)), "the slice")
     level, width = WINDOWS["lung"]
     data = {"rows": hu.shape[0], "columns": hu.shape[1], "presets": WINDOWS, "hu": pack(np.rint(hu).astype(np.int16))}
     alt = f"A chest slice in a window of level {level} and width {width} HU."
@@ -96,7 +96,7 @@ def second_reader_html(
     hu, true, pred = map(np.asarray, (hu, class_numbers(true), class_numbers(pred)))
     if hu.ndim != 2 or hu.shape != true.shape:
         raise BadInput(f"a slice {hu.shape} and a truth {true.shape}", "one slice (H, W) and its labels (H, W)")
-    check_hu(hu, "the slice")
+    check_hu((np.min(hu), np.max(hu)), "the slice")
     confusion(pred, true)                              # the same shape
     if not (true < 2).any(): raise BadInput("a slice without a lesion", "one to draw", "choose another slice")
     margin_px, chest = 6, np.nonzero((true < 3) | (pred < 2))

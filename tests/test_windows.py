@@ -250,7 +250,7 @@ def test_training_from_raw_files(layout, no_training, tmp_path, cli, windows):
 def test_training_on_unfit_files_leaves_nothing(copy_layout, tmp_path, cli, windows):
     "Found out when the store is made and open: the folder goes nevertheless."
     for name in ("images_medseg", "masks_medseg"): np.save(copy_layout/f"{name}.npy", np.load(copy_layout/f"{name}.npy")[:1])
-    for name in ("images_radiopedia", "masks_radiopedia"): (copy_layout/f"{name}.npy").unlink()
+    for name in ("images_radiopedia.npy", "masks_radiopedia.npy", "patients.csv"): (copy_layout/name).unlink()
     status, _, err = cli("covid_train", copy_layout, tmp_path/"run", *SMALL)
     assert status == 2 and "training and" in err and names(tmp_path) == ["layout"]
 
