@@ -308,7 +308,9 @@ def test_dark_has_contrast(name, width, visit):
     page.wait_for_function(f"Math.max(...{background}) < 100")
     found = Axe().run(page, options={"runOnly": ["color-contrast"]}).response["violations"]
     assert [n["html"][:150] for v in found for n in v["nodes"]] == []
-    if width < 500: page.click(".navbar-toggler")
+    if width < 500:
+        page.click(".navbar-toggler")
+        page.wait_for_selector(".navbar-collapse.collapse.show")     # a click while the menu still opens is lost on a slow machine
     page.click(".quarto-color-scheme-toggle")
     page.wait_for_function(f"Math.min(...{background}) > 200")
 
