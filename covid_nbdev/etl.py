@@ -35,11 +35,11 @@ def split_of(
 def _write_part(part: Part, images_file, labels_file, bar) -> dict:
     "Stream one source into the two files, and count: slices, pixels, those without a label, with several, padding."
     codes_seen, padding, empty = np.zeros(16, np.int64), 0, 0        # four channels are a code of four bits
-    none = np.full(part.images.shape[1:], 255, np.uint8)
+    none, inside = to_square(np.full(part.images.shape[1:], 255, np.uint8), 255)
     for i, (hu, n) in enumerate(hu_slices(part.images, part.names[0])):
         padding, empty = padding + n, empty + int(hu.min() == hu.max())
         images_file.write(to_square(hu, AIR_HU)[0].tobytes())
-        if part.masks is None: labels = to_square(none, 255)[0]
+        if part.masks is None: labels = none
         else:
             codes = onehot_codes(part.masks[i], f"{part.names[1]}, slice {i}")
             codes_seen += np.bincount(codes.ravel(), minlength=16)
@@ -47,7 +47,7 @@ def _write_part(part: Part, images_file, labels_file, bar) -> dict:
         labels_file.write(labels.tobytes())
         bar.update()
     several = codes_seen[[code for code in range(16) if code.bit_count() > 1]]
-    return {"slices": len(part), "inside": [[s.start, s.stop] for s in to_square(none, 255)[1]],
+    return {"slices": len(part), "inside": [[s.start, s.stop] for s in inside],
             "pixels": int(codes_seen.sum()), "unlabeled_px": int(codes_seen[0]),
             "several_labels_px": int(several.sum()), "padding_px": padding, "empty_slices": empty}
 

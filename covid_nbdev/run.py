@@ -20,7 +20,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256
 from io import BytesIO
-
 from pathlib import Path
 
 import pandas as pd

@@ -205,7 +205,7 @@ def test_demo(option, value, here, cli, quick):
 
 # ---- calls from Python
 
-KERNEL = ["/usr/lib/python3/dist-packages/ipykernel_launcher.py", "-f", "/root/.local/share/jupyter/runtime/kernel-1.json"]
+KERNEL = ["ipykernel_launcher.py", "-f", "kernel-1.json"]
 
 
 @pytest.mark.parametrize("argv", [KERNEL, ["/usr/bin/pytest", "-q"], [""], [], ["-c"], ["covid_demo.py", "3"], ["ipython", "--pdb"]], ids=str)
