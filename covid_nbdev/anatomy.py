@@ -91,34 +91,92 @@ class Patient:
     fat_hu: float = -95.           # of the mediastinum: fat, mixed with small vessels and nodes
     blood_hu: float = 42.          # more with contrast agent
     lung_hu: float = -850.         # healthy lung in the middle of the chest
+    fissures: tuple = (62, .86, 64, .92, 114)   # oblique: y at z = 75 and slope, right, left; horizontal: z; mm
+    thickness_mm: float = 2.       # of the slices
+    caliber: float = 1.            # of the vessels, relative
+    airway: float = .72            # radius of a bronchus, relative to its artery's; above 1: dilated
+    wall_mm: float = .5            # of a bronchus
+    gravity: float = .45           # HU per mm toward the back; negative: the patient lies prone
+    mosaic_hu: float = 14.         # patches with more or less air
+    texture_hu: float = 45.        # of what is too small to be seen: vessels, septa, small airways
+    emphysema: float = -2.5        # above about -1, holes in the upper lobes
     vessels: np.ndarray = None     # tubes (n, 8): x, y, z, radius at one end and at the other, mm
     bronchi: np.ndarray = None     # tubes
     lesions: np.ndarray = None     # records of type LESION
 
+# %% ../nbs/04a_anatomy.ipynb #3cae9538
+LOBES = ("right upper", "right middle", "right lower", "left upper", "left lower")
+
+def fissure_mm(p, x, y, z):
+    "How many mm a point lies behind the oblique fissure, and below the horizontal one of the right lung."
+    y0, slope, y0_left, slope_left, level = p.fissures
+    left, sides = x > 0, np.abs(x)
+    turn = .12*sides + .0025*(sides - 60)*(z - 120) + 2.5*np.sin(sides/17 + p.seed)   # like a propeller, and wavy
+    oblique = (y - np.where(left, y0_left - slope_left*(z - 75), y0 - slope*(z - 75)) + turn)/1.32
+    return oblique, z - level - 12*np.exp(-((sides - 70)/35)**2) + .12*(y + 40) + 6
+
+def lobe(p, x, y, z):
+    "The number in `LOBES` of the lobe in which a point lies."
+    oblique, horizontal = fissure_mm(p, x, y, z)
+    return np.where(x > 0, 3 + (oblique > 0), np.where(oblique > 0, 2, horizontal > 0)).astype(np.int8)
+
 # %% ../nbs/04a_anatomy.ipynb #dda376bc
+ARTERIES = [[(-30, -8, 116, 5.5), (-42, -8, 102, 4.5), (-48, -8, 86, 3)],       # a trunk for each lobe: x, y, z, radius
+            [(-42, 4, 124, 3.5), (-50, -10, 136, 3), (-56, -24, 148, 2.3)],
+            [(-36, -2, 116, 7.5), (-44, 10, 132, 6.5), (-50, 20, 152, 5), (-57, 30, 176, 3)],
+            [(50, -10, 84, 3), (45, -4, 100, 5), (42, 0, 112, 6.5), (50, -10, 130, 3.5), (60, -24, 148, 2.3)],
+            [(40, 2, 110, 7.5), (48, 14, 128, 6.5), (54, 24, 152, 5), (59, 34, 176, 3)]]
+VEINS = [[(-32, -4, 136, 6), (-40, -18, 118, 5), (-46, -24, 100, 4), (-50, -28, 86, 3)],
+         [(-33, -6, 138, 4.5), (-48, -22, 144, 3.3), (-60, -34, 154, 2.3)],
+         [(-30, 4, 140, 7), (-46, 16, 150, 5.5), (-56, 28, 166, 4), (-62, 38, 182, 2.5)],
+         [(50, -32, 88, 3), (44, -22, 108, 4.5), (38, -6, 132, 6), (52, -26, 142, 3.3), (64, -38, 154, 2.3)],
+         [(34, 6, 140, 7), (50, 22, 150, 5.5), (58, 34, 166, 4), (64, 42, 182, 2.5)]]
+
+def unit(way): return way/(np.sqrt((way**2).sum(-1, keepdims=True)) + 1e-6)
+
+def pieces(at, r, way): return np.concatenate([at[:-1], r[:-1], at[1:], r[1:], way[:-1], way[1:]], -1)
+
+# %% ../nbs/04a_anatomy.ipynb #4d706d12
 def grow_tree(
-    root: np.ndarray,     # (3,) mm
-    points: np.ndarray,   # (2**n, 3) mm, the places it must reach
-    radius: float,        # mm, at the root
+    trunk: list,          # knots x, y, z, radius, mm
+    points: np.ndarray,   # (2**n, 3) mm, the places it must reach; at least 8
     rng: np.random.Generator,
-) -> np.ndarray:          # tubes (m, 8)
-    "Each branch serves half of its parent's points."
-    tubes, groups, start, way = [], points[None], root[None], np.zeros((1, 3), np.float32)
+) -> np.ndarray:          # tubes (m, 14): the last six numbers are the directions at both ends
+    "Eight segments leave the trunk; then each branch serves half of its parent's points."
+    line = np.stack([np.interp(np.linspace(0, 1, 30), np.linspace(0, 1, len(trunk)), v) for v in zip(*trunk)], 1)
+    line, groups = cv2.GaussianBlur(line.astype(np.float32), (1, 9), 2), points[None]
+    tubes = [pieces(line[:, :3], line[:, 3:], unit(np.gradient(line[:, :3], axis=0)))]
+    middle = line[:, :3].mean(0)
+    start, way = middle[None], np.zeros((1, 3), np.float32)
     while True:
         served = groups.shape[1]
-        goal = groups.mean(1) + .4*rng.standard_normal((len(groups), 3), np.float32)*groups.std(1)
-        share = .8 if served == 1 else .5 if served < len(points)/8 else .28   # the first branches part early
-        end = start + share*(goal - start)
-        bend = (start + end)/2 + .15*way           # leaves in its parent's direction, then turns
-        r = np.full((len(end), 1), radius)*(served/len(points))**.35
-        tubes += [np.hstack([start, r, bend, .95*r]), np.hstack([bend, .95*r, end, .85*r])]
-        if served == 1: return np.vstack(tubes)
-        seen = groups - end[:, None]               # halve by direction, as seen from the branching point
-        seen /= np.sqrt((seen**2).sum(2, keepdims=True)) + 30
-        widest = np.ptp(seen, 1).argmax(1)[:, None, None]
-        order = np.take_along_axis(seen, widest, 2)[..., 0].argpartition(served//2, 1)
+        if served*8 == len(points):
+            nearest = ((groups.mean(1)[:, None] - line[:, :3])**2).sum(2).argmin(1)
+            start, way = line[nearest, :3], unit(line[nearest, :3] - middle)
+        if served*8 <= len(points):
+            goal = groups.mean(1) + .2*rng.standard_normal((len(groups), 3), np.float32)*groups.std(1)
+            step = (.9 if served == 1 else .5)*(goal - start)
+            bend = .45*way*np.sqrt((step**2).sum(1, keepdims=True))     # leaves in its parent's direction, then turns
+            t = np.linspace(0, 1, 5 if served > 8 else 3, dtype=np.float32)[:, None, None]
+            radius = np.broadcast_to(.55*served**.34*(1 - .2*t), (len(t), len(step), 1))
+            tubes.append(pieces(start + 2*t*(1 - t)*bend + t*t*step, radius,
+                                unit((1 - t)*bend + t*(step - bend))).reshape(-1, 14))
+            if served == 1: return np.vstack(tubes)
+            start, way = start + step, unit(step - bend)
+        seen = groups - start[:, None]               # halve by direction, in a plane that contains the parent
+        seen -= (seen*way[:, None]).sum(2, keepdims=True)*way[:, None]
+        seen /= np.sqrt((seen**2).sum(2, keepdims=True)) + 10
+        order = np.take_along_axis(seen, np.ptp(seen, 1).argmax(1)[:, None, None], 2)[..., 0].argpartition(served//2, 1)
         groups = np.take_along_axis(groups, order[..., None], 1).reshape(-1, served//2, 3)
-        start, way = np.repeat(end, 2, 0), np.repeat(end - bend, 2, 0)
+        start, way = np.repeat(start, 2, 0), np.repeat(way, 2, 0)
+
+def beside(arteries, airway):
+    "Tubes of the bronchi (m, 8): one runs beside each artery."
+    def end(at, r, way):
+        side = unit(np.cross(way, np.float32([0, -.3, 1])))*np.where(at[:, :1] > 0, -1, 1)
+        return [at + side*r*(1.2 + airway), r*airway]
+    return np.hstack(end(arteries[:, :3], arteries[:, 3:4], arteries[:, 8:11])
+                     + end(arteries[:, 4:7], arteries[:, 7:8], arteries[:, 11:]))
 
 # %% ../nbs/04a_anatomy.ipynb #8d7a0088
 def pixels_near(view, a, way, margin):
@@ -138,8 +196,13 @@ def pixels_near(view, a, way, margin):
 def tube_coverage(
     view,                 # View
     tubes: np.ndarray,    # (n, 8): x, y, z, radius at one end and at the other, mm
+    thickness_mm=0,       # of the slice
 ) -> np.ndarray:          # float32 (H, W), 0 to 1
-    "How much of each pixel lies in a tube."
+    "How much of each pixel lies in a tube: of thick slices the mean of some thin ones."
+    if thickness_mm:
+        n = 3 if thickness_mm < 3.5 else 5
+        levels = view.z + thickness_mm*((np.arange(n) + .5)/n - .5)
+        return sum(tube_coverage(View(view.x, view.y, float(z)), tubes) for z in levels)/n
     margin = np.maximum(tubes[:, 3], tubes[:, 7]) + view.px_mm/2
     near = np.abs(tubes[:, [2, 6]].mean(1) - view.z) < np.abs(tubes[:, 2] - tubes[:, 6])/2 + margin
     tubes, margin = tubes[near].astype(np.float32), margin[near].astype(np.float32)
@@ -211,6 +274,32 @@ def make_lesions(p, rng, style) -> np.ndarray:
                          rng.uniform(2, 7), 0))
     return np.array(rows, LESION)
 
+# %% ../nbs/04a_anatomy.ipynb #0dae847b
+def draw_lungs(p, rng):
+    "Fissures, caliber of vessels and bronchi, texture; and how thick the slices are."
+    p.fissures = tuple(rng.normal([62, .86, 64, .92, 114], [5, .06, 5, .06, 5]).tolist())
+    p.thickness_mm = float(rng.choice([1, 1.5, 2, 3, 5, 8], p=[.3, .25, .2, .12, .1, .03]))
+    p.caliber, p.wall_mm = rng.lognormal(0, .1), rng.lognormal(-.7, .3)
+    p.airway = rng.uniform(1, 1.4) if rng.random() < .12 else rng.uniform(.6, .9)
+    p.gravity = -.4 if rng.random() < .06 else rng.normal(.5, .2)
+    p.mosaic_hu, p.texture_hu = rng.gamma(2, 9), rng.uniform(30, 70)
+    p.emphysema = rng.uniform(-1.4, .3) if rng.random() < .12 else -9
+
+def make_trees(p, rng):
+    "Tubes of vessels and of bronchi."
+    points, depth = lung_points(p, rng, 20_000)
+    hilum = np.stack([44*np.sign(points[:, 0]), 0*depth + 4, points[:, 2].clip(100, 160)], 1)
+    far = np.linalg.norm(points - hilum, axis=1)
+    points = points[(depth > 4) & (rng.random(len(depth)) < far/75)].astype(np.float32)
+    part, arteries, veins = lobe(p, *points.T), [], []
+    for k in range(5):
+        n, goals = 256 if k == 1 else 512, points[part == k]
+        arteries.append(grow_tree(ARTERIES[k], np.resize(goals, (n, 3)), rng))
+        veins.append(grow_tree(VEINS[k], np.resize(goals[::-1], (n, 3)), rng))
+    arteries, veins = np.vstack(arteries), np.vstack(veins)
+    bronchi = beside(arteries[arteries[:, 3] > .9], p.airway)
+    return np.vstack([arteries, veins])[:, :8]*([1, 1, 1, p.caliber]*2), bronchi
+
 # %% ../nbs/04a_anatomy.ipynb #344dae88
 def make_patient(
     seed: int,               # the patient
@@ -221,17 +310,9 @@ def make_patient(
     p = Patient(seed, dome_mm=rng.uniform(168, 200), heart=rng.normal(1, .08), fat_mm=rng.gamma(4, 3),
                 fat_hu=rng.uniform(-95, 0),
                 blood_hu=rng.uniform(120, 220) if rng.random() < .2 else rng.uniform(35, 50),
-                lung_hu=rng.normal(-845, 28))
-    points, _ = lung_points(p, rng, 20_000)
-    vessels, bronchi = [], []
-    for side, hilum in ((-1, np.float32([-40, 4, 122])), (1, np.float32([42, 8, 122]))):
-        goals = np.resize(points[points[:, 0]*side > 0], (4096, 3)).astype(np.float32)
-        artery = grow_tree(hilum, goals[:2048], 7, rng)
-        vessels += [artery, grow_tree(hilum + np.float32([0, -6, 14]), goals[2048:], 6.5, rng)]
-        beside = artery[:, [3]]*[1.2*side, .9, 0]   # a bronchus runs beside each artery
-        bronchi.append(np.hstack([artery[:, :3] + beside, .62*artery[:, [3]],
-                                  artery[:, 4:7] + beside, .58*artery[:, [3]]]))
-    p.vessels, p.bronchi = np.vstack(vessels), np.vstack(bronchi)
+                lung_hu=rng.normal(-872, 25))
+    draw_lungs(p, random_for(seed, 30))
+    p.vessels, p.bronchi = make_trees(p, random_for(seed, 31))
     p.lesions = make_lesions(p, random_for(seed, 2), style)
     return p
 
@@ -356,35 +437,44 @@ def lesion_cover(c, p, bumps):
     return cover, replaced, net
 
 # %% ../nbs/04a_anatomy.ipynb #aeac2bc6
-def paint_trees(c, p, cavity, depth, lung, dense):
+def paint_trees(c, p, cavity, depth, lung, dense, soft):
     "Vessels and bronchi into `lung` (HU), and the lung onto the canvas. `dense`: the air that consolidation replaced."
-    view = c.view
-    vessels = tube_coverage(view, p.vessels)
+    view, thick = c.view, p.thickness_mm
+    vessels = tube_coverage(view, p.vessels, thick)
+    lung += (20 - lung)*tube_coverage(view, wider(p.bronchi, p.wall_mm), thick)
+    lung += (-970 - lung)*tube_coverage(view, p.bronchi, thick)
     lung += (p.blood_hu - lung)*vessels*(1 - .85*dense)
-    walls = tube_coverage(view, wider(p.bronchi[p.bronchi[:, 3] > 1], .7))
-    lung += (-250 - lung)*walls*(1 - vessels)*.8
-    lung += (-960 - lung)*tube_coverage(view, p.bronchi)
-    c.paint(depth, lung, soft_mm=max(1.5, view.px_mm))
-    c.hu += (p.blood_hu - c.hu)*vessels*((depth < 0) & (cavity > 3))      # hilar vessels in the mediastinum
+    c.hu += (lung - c.hu)*(.5 + depth/soft).clip(0, 1)
+    c.hu += (p.blood_hu - c.hu)*vessels*((depth < 0) & (depth > -14) & (cavity > 3))      # hilar vessels in the mediastinum
     c.hu += (-50 - c.hu)*tube_coverage(view, wider(AIRWAYS, 1.5))
     c.hu += (-985 - c.hu)*tube_coverage(view, AIRWAYS)
 
 # %% ../nbs/04a_anatomy.ipynb #9ad86122
-def paint_lungs(c, p, cavity, depth, replaced, net, fine, medium):
+def paint_lungs(c, p, cavity, depth, above, replaced, net, fine, medium):
     "Lung, mimics, lesions, vessels, bronchi: one after the other."
     z, view = c.view.z, c.view
-    lung = p.lung_hu + .45*c.y + 14*fine + 12*medium                               # denser at the back: gravity
-    dependent = np.exp(-np.maximum(depth, 0)/3.5)*np.clip((c.y - 45)/40, 0, 1)     # a mimic: dependent atelectasis
-    lung += 260*dependent*(medium > -.6)
-    fissure = c.y - (62 - .86*(z - 75)) + .12*np.abs(c.x) - 5*medium
-    lung += 90*np.exp(-(fissure/1.2)**2)
+    tiny = smooth_noise(view, (p.seed, 15), 2.4)
+    lung = p.lung_hu + p.gravity*c.y + 12*fine + p.mosaic_hu*medium + p.texture_hu*np.maximum(tiny + .3*fine, 0)
+    holes = (medium + .8*fine + p.emphysema - (z - 80)/120).clip(0, 1)
+    lung += (-985 - lung)*holes
+    around = cv2.resize(replaced.max(0), None, fx=.25, fy=.25, interpolation=cv2.INTER_AREA)
+    around = cv2.resize(cv2.GaussianBlur(around, (0, 0), 1.5/view.px_mm), view.shape[::-1])
+    lung += 250*around.clip(0, .4)
+    dependent = np.exp(-np.maximum(depth, 0)/3.5)*np.clip((c.y*np.sign(p.gravity) - 45)/40, 0, 1)
+    lung += 260*dependent*(medium > -.6)                                           # a mimic: dependent atelectasis
+    x, y = (cv2.resize(v, None, fx=.5, fy=.5, interpolation=cv2.INTER_AREA) for v in (c.x, c.y))
+    for mm, where in zip(fissure_mm(p, x, y, z), (1, x < 0)):
+        line = cv2.resize((np.abs(mm) + 9*(1 - where)).astype(np.float32), view.shape[::-1])
+        lung += 230*(1.1 - line/max(1., .4*p.thickness_mm)).clip(0, 1)*(medium > -1)     # a fissure is often incomplete
     thin = 1 - replaced[0]*(1 + .2*medium + .15*fine)
     dense = 1 - replaced[1]*(1 + .1*medium + .1*fine)
     share = 1 - thin*dense
     mesh = np.exp(-(smooth_noise(view, (p.seed, 14), 3.5)/.25)**2)                 # lines where noise crosses zero
     share = (share + net*mesh*(1 - share)).clip(0, 1)
     lung += (40 - lung)*share
-    paint_trees(c, p, cavity, depth, lung, replaced[1])
+    # the diaphragm is cut at a flat angle: a thick slice blurs it
+    soft = np.where(.6*above - depth < 3, max(1.5, view.px_mm, .6*p.thickness_mm), max(1.5, view.px_mm))
+    paint_trees(c, p, cavity, depth, lung, replaced[1], soft)
 
 # %% ../nbs/04a_anatomy.ipynb #4a870134
 def draw_labels(c, p, cover, replaced, depth) -> np.ndarray:
@@ -424,7 +514,7 @@ def render(
     paint_wall(c, p, cavity, body)
     paint_spine(c, body)
     paint_middle(c, p, cavity, middle, above, heart)
-    paint_lungs(c, p, cavity, depth, replaced, net, fine, medium)
+    paint_lungs(c, p, cavity, depth, above, replaced, net, fine, medium)
     hu = scanned(c.hu, view, p.seed, noise_hu)
     truth = np.where(depth > 0, 2, 3).astype(np.uint8)
     truth[(depth > 0) & (cover[0] > .4) & (replaced[0] > .06)] = 0
