@@ -53,7 +53,7 @@ def lesion_cover(c, lesions, bumps):
     z = c.view.z
     cover, replaced = np.zeros((2, 2, *c.view.shape), np.float32)
     net = np.zeros(c.view.shape, np.float32)
-    for k in lesions[np.abs(lesions["at"][:, 2] - z) < 1.5*p.lesions["radius"][:, 2]]:
+    for k in lesions[np.abs(lesions["at"][:, 2] - z) < 1.5*lesions["radius"][:, 2]]:
         (cx, cy, cz), (rx, ry, rz), kind = k["at"].tolist(), k["radius"].tolist(), k["kind"]
         w = c.window(cx, cy, 1.5*max(rx, ry))
         mean_mm = (rx + ry)/2
