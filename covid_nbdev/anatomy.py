@@ -92,9 +92,27 @@ class Patient:
     fat_hu: float = -95.           # of the mediastinum: fat, mixed with small vessels and nodes
     blood_hu: float = 42.          # more with contrast agent
     lung_hu: float = -850.         # healthy lung in the middle of the chest
+    fissures: tuple = (62, .86, 64, .92, 114)   # oblique: y at z = 75 and slope, right, left; horizontal: z; mm
+    thickness_mm: float = 2.       # of the slices
     vessels: np.ndarray = None     # tubes (n, 8): x, y, z, radius at one end and at the other, mm
     bronchi: np.ndarray = None     # tubes
     lesions: np.ndarray = None     # records of type LESION
+
+# %% ../nbs/04a_anatomy.ipynb #3cae9538
+LOBES = ("right upper", "right middle", "right lower", "left upper", "left lower")
+
+def fissure_mm(p, x, y, z):
+    "How many mm a point lies behind the oblique fissure, and below the horizontal one of the right lung."
+    y0, slope, y0_left, slope_left, level = p.fissures
+    left, sides = x > 0, np.abs(x)
+    turn = .12*sides + .0025*(sides - 60)*(z - 120) + 2.5*np.sin(sides/17 + p.seed)   # like a propeller, and wavy
+    oblique = (y - np.where(left, y0_left - slope_left*(z - 75), y0 - slope*(z - 75)) + turn)/1.32
+    return oblique, z - level - 12*np.exp(-((sides - 70)/35)**2) + .12*(y + 40) + 6
+
+def lobe(p, x, y, z):
+    "The number in `LOBES` of the lobe in which a point lies."
+    oblique, horizontal = fissure_mm(p, x, y, z)
+    return np.where(x > 0, 3 + (oblique > 0), np.where(oblique > 0, 2, horizontal > 0)).astype(np.int8)
 
 # %% ../nbs/04a_anatomy.ipynb #dda376bc
 def grow_tree(
