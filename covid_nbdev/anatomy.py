@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from fastcore.basics import patch
 
+from .lesions import draw_labels, lesion_cover, make_lesions
 from .scanner import axis_mm, on_canvas, random_for, scanned, smooth_noise, View
 
 # %% ../nbs/04a_anatomy.ipynb #828d0785
@@ -239,40 +240,11 @@ AIRWAYS = np.vstack([pipe((0, -4, -25, 9), (-1, 6, 50, 9), (0, 12, 95, 9)),     
 def wider(tubes, by_mm): return tubes + by_mm*np.array([0, 0, 0, 1, 0, 0, 0, 1])
 
 # %% ../nbs/04a_anatomy.ipynb #cd744081
-LESION = np.dtype([("kind", int),            # 0 ground glass, 1 consolidation
-                   ("at", float, 3), ("radius", float, 3), ("degrees", float),   # an ellipsoid, mm
-                   ("density", float),       # the share of air it replaces
-                   ("edge_mm", float), ("net", float)])
-
 def lung_points(p, rng, n):
     "Random points in the lungs (m, 3), fewer than n, and their depths."
     points = rng.uniform([-132, -100, 0], [132, 100, 250], (n, 3))
     depth = lung_depth(p, *points.T)
     return points[depth > 0], depth[depth > 0]
-
-# %% ../nbs/04a_anatomy.ipynb #421c5f51
-def make_lesions(p, rng, style) -> np.ndarray:
-    "Mostly under the pleura, mostly at the back. In volumes they keep to one part of the lungs."
-    points, depth = lung_points(p, rng, 6000)
-    weight = np.exp(-depth/9 + points[:, 1]/55)
-    if style == "radiopaedia": weight *= np.exp(-((points[:, 2] - rng.uniform(70, 190))/25)**2)
-    n = int(np.clip(rng.poisson(rng.lognormal(0, .5)*(60 if style == "medseg" else 14)), 1, 200))
-    solid_share, thin, dense = rng.beta(.9, 1.4), rng.uniform(.1, .37), rng.normal(.65, .18)   # this patient's habits
-    rows = []
-    for at in points[rng.choice(len(points), n, replace=False, p=weight/weight.sum())]:
-        # flat against the pleura: thinner along the line from the middle of the lung
-        radius = np.clip(rng.lognormal(math.log(13), .5), 5, 42)*rng.lognormal(0, .2, 3)*[.75, 1.25, 1.1]
-        degrees = math.degrees(math.atan2(at[1] - 5, at[0] - 65*np.sign(at[0]))) + rng.normal(0, 20)
-        solid = rng.random() < solid_share
-        halo = not solid or rng.random() < .65
-        if halo:
-            rows.append((0, at, radius, degrees, np.clip(rng.normal(thin, .12), .1, .75), rng.uniform(4, 14),
-                         rng.choice([0, 0, .25, .4])))
-        if solid:
-            core = radius*(rng.uniform(.55, .9) if halo else 1)
-            rows.append((1, at + core*rng.normal(0, .2, 3), core, degrees, np.clip(rng.normal(dense, .18), .25, 1),
-                         rng.uniform(2, 7), 0))
-    return np.array(rows, LESION)
 
 # %% ../nbs/04a_anatomy.ipynb #0dae847b
 def draw_lungs(p, rng):
@@ -313,7 +285,8 @@ def make_patient(
                 lung_hu=rng.normal(-872, 25))
     draw_lungs(p, random_for(seed, 30))
     p.vessels, p.bronchi = make_trees(p, random_for(seed, 31))
-    p.lesions = make_lesions(p, random_for(seed, 2), style)
+    rng = random_for(seed, 2)
+    p.lesions = make_lesions(*lung_points(p, rng, 6000), rng, style)
     return p
 
 # %% ../nbs/04a_anatomy.ipynb #6388cd63
@@ -417,25 +390,6 @@ def paint_middle(c, p, cavity, middle, above, heart):
     c.ellipse(7, 33, 6, 5, 38)                                                     # esophagus
     if z < 20: c.ellipse(0, -16, 22, 7, 90)                                        # thyroid
 
-# %% ../nbs/04a_anatomy.ipynb #295e7915
-def lesion_cover(c, p, bumps):
-    "For each kind (0, 1): coverage and replaced share of air, (2, H, W); and the strength of the net (H, W)."
-    z = c.view.z
-    cover, replaced = np.zeros((2, 2, *c.view.shape), np.float32)
-    net = np.zeros(c.view.shape, np.float32)
-    for k in p.lesions[np.abs(p.lesions["at"][:, 2] - z) < 1.5*p.lesions["radius"][:, 2]]:
-        (cx, cy, cz), (rx, ry, rz), kind = k["at"].tolist(), k["radius"].tolist(), k["kind"]
-        w = c.window(cx, cy, 1.5*max(rx, ry))
-        mean_mm = (rx + ry)/2
-        in_plane = 1 - ellipse_depth(c.x[w], c.y[w], cx, cy, rx, ry, float(k["degrees"]))/mean_mm   # 1 on the ellipse
-        depth = 1 - np.sqrt(in_plane**2 + ((z - cz)/rz)**2) + .22*bumps[w]
-        part = (.5 + depth*mean_mm/float(k["edge_mm"])).clip(0, 1)
-        part = part*part*(3 - 2*part)                                              # no crease at the edge
-        cover[kind][w] = np.maximum(cover[kind][w], part)
-        replaced[kind][w] = np.maximum(replaced[kind][w], part*float(k["density"]))
-        net[w] = np.maximum(net[w], part*float(k["net"]))
-    return cover, replaced, net
-
 # %% ../nbs/04a_anatomy.ipynb #aeac2bc6
 def paint_trees(c, p, cavity, depth, lung, dense, soft):
     "Vessels and bronchi into `lung` (HU), and the lung onto the canvas. `dense`: the air that consolidation replaced."
@@ -476,25 +430,6 @@ def paint_lungs(c, p, cavity, depth, above, replaced, net, fine, medium):
     soft = np.where(.6*above - depth < 3, max(1.5, view.px_mm, .6*p.thickness_mm), max(1.5, view.px_mm))
     paint_trees(c, p, cavity, depth, lung, replaced[1], soft)
 
-# %% ../nbs/04a_anatomy.ipynb #4a870134
-def draw_labels(c, p, cover, replaced, depth) -> np.ndarray:
-    "Outlines as a reader draws them: smooth, a little off, the faintest ground glass missed."
-    view, rng = c.view, random_for(p.seed, 21, int(c.view.z*10) + 1000)
-    hand = smooth_noise(view, (p.seed, 22), 18)
-
-    def outline(cover):
-        blurred = cv2.GaussianBlur(cover, (0, 0), 1.6/view.px_mm)
-        level, (dx, dy) = rng.normal(.44, .08), rng.normal(0, .9, 2)/view.px_mm
-        moved = cv2.warpAffine(blurred, np.float32([[1, 0, dx], [0, 1, dy]]), view.shape[::-1])
-        drawn = (moved > level + .1*hand) & (depth > -1)
-        _, part, stats, _ = cv2.connectedComponentsWithStats(drawn.astype(np.uint8))
-        return drawn & (stats[:, cv2.CC_STAT_AREA]*view.px_mm**2 > 12)[part]       # nobody draws specks
-
-    labels = np.where(depth > 0, 2, 3).astype(np.uint8)
-    labels[outline(cover[0]*(replaced[0]/.15).clip(0, 1))] = 0
-    labels[outline(cover[1])] = 1
-    return labels
-
 # %% ../nbs/04a_anatomy.ipynb #4a38a950
 def render(
     p,                      # Patient
@@ -510,7 +445,7 @@ def render(
     cavity, middle, above, heart, body = (cv2.resize(f, view.shape[::-1]) for f in fields)
     depth = lung_part(cavity, middle, above)
     fine, medium = smooth_noise(view, (p.seed, 12), 5), smooth_noise(view, (p.seed, 13), 14)
-    cover, replaced, net = lesion_cover(c, p, .7*medium + .6*fine)
+    cover, replaced, net = lesion_cover(c, p.lesions, .7*medium + .6*fine)
     paint_wall(c, p, cavity, body)
     paint_spine(c, body)
     paint_middle(c, p, cavity, middle, above, heart)
@@ -519,7 +454,7 @@ def render(
     truth = np.where(depth > 0, 2, 3).astype(np.uint8)
     truth[(depth > 0) & (cover[0] > .4) & (replaced[0] > .06)] = 0
     truth[(depth > 0) & (cover[1] > .5)] = 1
-    return hu, draw_labels(c, p, cover, replaced, depth), truth
+    return hu, draw_labels(view, p.seed, cover, replaced, depth), truth
 
 # %% ../nbs/04a_anatomy.ipynb #bf88805f
 TOP_MM, BOTTOM_MM = -15, 255   # levels of a volume's first and last slice; z = 0 is the apex of the lungs

@@ -96,7 +96,7 @@ def test_no_module_without_a_notebook(): assert set(MODULES) <= set(NUMBERS)
 
 
 LIGHT = "hu masks metrics etl"
-WITHOUT_TORCH = "core hu masks metrics play phantom anatomy scanner etl competition eda leaks scans dicom privacy deidentify kaggle client cli outputs"
+WITHOUT_TORCH = "core hu masks metrics play phantom anatomy scanner lesions etl competition eda leaks scans dicom privacy deidentify kaggle client cli outputs"
 
 
 @pytest.mark.parametrize("modules, heavy", [(LIGHT, ("torch", "pandas", "matplotlib")), (WITHOUT_TORCH, ("torch",))], ids=["light", "without torch"])
