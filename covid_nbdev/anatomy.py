@@ -14,7 +14,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .lesions import draw_labels, lesion_cover, make_lesions
-from .scanner import axis_mm, on_canvas, random_for, scanned, smooth_noise, View
+from .scanner import as_picture, axis_mm, make_acquisition, on_canvas, random_for, scanned, smooth_noise, View
 
 # %% ../nbs/04a_anatomy.ipynb #828d0785
 def ellipse_depth(x, y, cx, cy, rx, ry, degrees=0):
@@ -459,18 +459,19 @@ def render(
 # %% ../nbs/04a_anatomy.ipynb #bf88805f
 TOP_MM, BOTTOM_MM = -15, 255   # levels of a volume's first and last slice; z = 0 is the apex of the lungs
 
-def body_views(p, n_slices, size):
+def body_views(p, n_slices, size, published=False):
     "Views of the whole body, from above the lungs to below the diaphragm."
-    rng = random_for(p.seed, 3)
+    rng, scan = random_for(p.seed, 3), make_acquisition(p.seed, "radiopaedia", published)
     width, aspect = rng.uniform(365, 420), rng.uniform(.95, 1.08)
     for z in np.linspace(TOP_MM, BOTTOM_MM, n_slices):
-        yield View(axis_mm(0, width, size), axis_mm(5, width*aspect, size), float(z))
+        yield View(axis_mm(0, width, size), axis_mm(5, width*aspect, size), float(z), scan)
 
-def volume_slices(seed, n_slices, size):
+def volume_slices(seed, n_slices, size, published=False):
     "One after the other, so that a volume never has to fit in memory."
     p = make_patient(seed, "radiopaedia")
-    for view in body_views(p, n_slices, size):
+    for view in body_views(p, n_slices, size, published):
         hu, labels, _ = render(p, view)
+        if view.scan.window: hu = as_picture(hu, view.scan)
         yield hu.round().astype(np.int16), labels
 
 # %% ../nbs/04a_anatomy.ipynb #ce3cd6a9
@@ -491,14 +492,14 @@ def lung_box(p, z):
 # %% ../nbs/04a_anatomy.ipynb #e83d31e6
 def medseg_slice(p, size, number=0):
     "A crop on a canvas of air -> hu int16, labels, truth, all (size, size)."
-    rng = random_for(p.seed, 4, number)
+    rng, scan = random_for(p.seed, 4, number), make_acquisition(p.seed)
     z = fullest_level(p, rng)
     x0, x1, y0, y1 = lung_box(p, z)
-    margin = rng.uniform(1, 11)
-    width, height = x1 - x0 + 2*margin, y1 - y0 + 2*margin
-    share, aspect = float(np.clip(rng.normal(.79, .15), .45, .98)), height/width*rng.lognormal(.1, .1)
+    left, right, top, bottom = rng.uniform(0, 3 if rng.random() < .7 else 12, 4)   # the real crops touch the lungs
+    width, height = x1 - x0 + left + right, y1 - y0 + top + bottom
+    share, aspect = float(np.clip(rng.normal(.74, .13), .3, .99)), height/width*rng.lognormal(.1, .14)
     w = int(size*min(share, .96/aspect))
     h = int(w*aspect)
-    view = View(axis_mm((x0 + x1)/2, width, w), axis_mm((y0 + y1)/2, height, h), z)
-    hu, *masks = render(p, view, noise_hu=rng.uniform(6, 36))
-    return on_canvas(hu, masks, size, rng)
+    view = View(axis_mm((x0 - left + x1 + right)/2, width, w), axis_mm((y0 - top + y1 + bottom)/2, height, h), z, scan)
+    hu, *masks = render(p, view)
+    return on_canvas(hu, masks, size, scan, rng)

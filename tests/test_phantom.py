@@ -6,16 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from conftest import heeds_ctrl_c
 from covid_nbdev import phantom
-from covid_nbdev.anatomy import make_patient, medseg_slice, render
+from covid_nbdev.anatomy import make_patient, medseg_slice, render, volume_slices
 from covid_nbdev.core import BadInput, atomic_file, atomic_folder
 from covid_nbdev.phantom import make_slice, make_volume, pixel_auc, write_phantom_dataset
-from covid_nbdev.scanner import View, axis_mm
+from covid_nbdev.scanner import Acquisition, View, as_picture, axis_mm, make_acquisition, scanned
 
 
 def iou(a, b, c): return ((a == c) & (b == c)).sum()/max(1, ((a == c) | (b == c)).sum())
@@ -224,3 +226,94 @@ def test_memory_does_not_grow_with_the_number_of_slices(tmp_path):
             "print(b - a)")
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "TQDM_DISABLE": "1"})
     assert int(out.stdout) < 30_000     # KiB; the 40 slices and masks are 52 MB
+
+
+# ---- the scanner
+
+def cylinder(size=256, radius_mm=130):
+    "Water in air: hu, view."
+    view = View(axis_mm(0, 384, size), axis_mm(0, 384, size), 100.)
+    return np.where(np.hypot(view.x, view.y[:, None]) < radius_mm, 0, -1000).astype(np.float32), view
+
+def noise_in(hu, view, **scan):
+    "What the scanner adds in the middle of the cylinder."
+    noisy, clean = (scanned(hu, replace(view, scan=Acquisition(**{**scan, "noise_hu": n})), 0)
+                    for n in (scan.get("noise_hu", 20.), 0.))
+    m = len(hu)//2
+    return (noisy - clean)[m - m//4:m + m//4, m - m//4:m + m//4]
+
+def test_an_acquisition_is_the_patients_own():
+    assert make_acquisition(7) == make_acquisition(7) != make_acquisition(8)
+    assert make_acquisition(7, published=False).window is None
+    hu, view = cylinder(128)
+    view.scan = make_acquisition(7)
+    assert (scanned(hu, view, 7) == scanned(hu, view, 7)).all() and (scanned(hu, view, 7) != scanned(hu, view, 8)).any()
+    assert (scanned(hu, view, 7, noise_hu=0) == scanned(hu, view, 7)).all()                # the view's scan decides
+
+@pytest.mark.parametrize("kernel", [-1, 0, 1])
+@pytest.mark.parametrize("noise_hu", [6, 20, 55])
+def test_noise_is_as_strong_as_asked(kernel, noise_hu):
+    assert abs(noise_in(*cylinder(512), kernel=kernel, noise_hu=noise_hu).std()/noise_hu - 1) < .2
+
+def test_large_pixels_average_noise_away():
+    "As the mean of the small ones does, so that a patient looks alike at every size."
+    fine, coarse = (noise_in(*cylinder(size)) for size in (512, 128))
+    small = fine.reshape(len(fine)//4, 4, -1, 4).mean((1, 3)).std()
+    assert .7 < coarse.std()/small < 1.4 and coarse.std() < .6*fine.std()
+
+def test_kernels_differ_at_an_edge_and_in_their_noise():
+    hu, view = cylinder(512)
+    top, alike, coarse = {}, {}, {}
+    for kernel in (-1, 0, 1):
+        out = scanned(hu, replace(view, scan=Acquisition(kernel, noise_hu=0)), 0)
+        top[kernel] = out.max()
+        noise = noise_in(hu, view, kernel=kernel)
+        alike[kernel] = corr(noise[:, 1:], noise[:, :-1])
+        power = np.abs(np.fft.fft2(noise))**2
+        coarse[kernel] = power[:4, :4].mean()/power.mean()
+    assert top[1] > 100 and top[0] < 5 and top[-1] < 5              # HU beyond water: overshoot
+    assert alike[-1] > alike[0] + .15 > alike[1] + .3               # soft: coarse grain
+    assert coarse[1] < .2 and coarse[1] < coarse[-1]                # a ramp: little coarse noise
+
+def test_noise_is_strong_where_the_body_is_wide():
+    hu, view = cylinder(256)
+    noise = scanned(hu, view, 0, 20) - scanned(hu, view, 0, 0)
+    assert noise[:20, :20].std() < .7*noise[118:138, 118:138].std()
+    hu[118:138] = 0                                                 # arms that reach through the picture
+    rows = [np.abs(scanned(hu, replace(view, scan=Acquisition(streaks_hu=s)), 0) -
+                   scanned(hu, replace(view, scan=Acquisition()), 0)).mean(1) for s in (0, 40)]
+    assert not rows[0].any() and rows[1][118:138].mean() > 20 > 2 > rows[1][:60].mean()
+
+def test_a_picture_is_clipped_and_has_256_levels():
+    hu = np.linspace(-2000, 1000, 90_000, dtype=np.float32).reshape(300, 300)
+    for low, high in ((-1250, 250), (-1350, 150), (-1000, 400)):
+        shown = as_picture(hu, Acquisition(window=(low, high), guess=(low, high)))
+        inside = (hu > low) & (hu < high)
+        assert (shown.min(), shown.max(), len(np.unique(shown))) == (low, high, 256)
+        assert np.abs(shown - hu)[inside].max() <= (high - low)/255/2 + .01
+        guessed = as_picture(hu, Acquisition(window=(low, high), guess=(low - 50, high + 100)))
+        assert guessed.min() == low - 50 and abs(guessed.max() - high - 100) < .01
+
+def test_volumes_are_in_hu_as_measured_unless_published():
+    plain, published = (np.stack([next(volume_slices(seed, 3, 96, published=p))[0] for seed in range(12)]) for p in (False, True))
+    windowed = [hu.max() <= 250 and len(np.unique(hu)) <= 256 for hu in published]
+    assert 2 <= sum(windowed) <= 10
+    assert all((a == b).all() for a, b, w in zip(plain, published, windowed) if not w)
+
+def test_pictures_scatter_like_the_real_ones():
+    """5, 50 and 95 % of 64 real slices (24 and up): what black and white are taken for; and noise: a robust standard
+    deviation of the high-pass (minus a blur of 1.2 px) in soft tissue, HU, in crops of 512 pixels."""
+    drawn = [make_acquisition(seed) for seed in range(500)]
+    black, white = np.array([scan.guess for scan in drawn]).T
+    for hu, real in ((black, (-1300, -1096, -973)), (white, (136, 253, 503))):
+        assert np.abs(np.percentile(hu, [5, 50, 95]) - real).max() < 80
+    assert all(scan.window[0] < -860 and scan.window[1] > -150 and 5 <= scan.noise_hu <= 60 for scan in drawn)
+    found = []
+    for seed in range(200, 232):
+        hu, labels, _ = medseg_slice(make_patient(seed), 512)
+        hu = hu.astype(np.float32)
+        mean, fine = cv2.blur(hu, (9, 9)), hu - cv2.GaussianBlur(hu, (0, 0), 1.2)
+        soft = cv2.erode(((labels == 3) & (np.abs(mean - 45) < 110)).astype(np.uint8), np.ones((5, 5))) > 0
+        if soft.sum() > 100: found.append(1.48*np.median(np.abs(fine[soft])))
+    low, middle, high = np.percentile(found, [5, 50, 95])
+    assert 3 < low < 15 and 11 < middle < 32 and 30 < high < 100, (low, middle, high)      # real: 9, 18, 68
