@@ -113,7 +113,7 @@ def fissure_mm(p, x, y, z):
     left, sides = x > 0, np.abs(x)
     turn = .12*sides + .0025*(sides - 60)*(z - 120) + 2.5*np.sin(sides/17 + p.seed)   # like a propeller, and wavy
     oblique = (y - np.where(left, y0_left - slope_left*(z - 75), y0 - slope*(z - 75)) + turn)/1.32
-    return oblique, z - level - 12*np.exp(-((sides - 70)/35)**2) + .12*(y + 40) + 6
+    return oblique, z - level + 6 - 9*(((sides - 70)/45)**2 + ((y + 35)/45)**2)   # a dome
 
 def lobe(p, x, y, z):
     "The number in `LOBES` of the lobe in which a point lies."
@@ -154,11 +154,11 @@ def grow_tree(
             nearest = ((groups.mean(1)[:, None] - line[:, :3])**2).sum(2).argmin(1)
             start, way = line[nearest, :3], unit(line[nearest, :3] - middle)
         if served*8 <= len(points):
-            goal = groups.mean(1) + .2*rng.standard_normal((len(groups), 3), np.float32)*groups.std(1)
-            step = (.9 if served == 1 else .5)*(goal - start)
+            goal = groups.mean(1) + .15*rng.standard_normal((len(groups), 3), np.float32)*groups.std(1)
+            step = (.9 if served == 1 else .7 if served*8 == len(points) else .5)*(goal - start)
             bend = .45*way*np.sqrt((step**2).sum(1, keepdims=True))     # leaves in its parent's direction, then turns
             t = np.linspace(0, 1, 5 if served > 8 else 3, dtype=np.float32)[:, None, None]
-            radius = np.broadcast_to(.55*served**.34*(1 - .2*t), (len(t), len(step), 1))
+            radius = np.broadcast_to(.8*served**.39*(1 - .24*t), (len(t), len(step), 1))
             tubes.append(pieces(start + 2*t*(1 - t)*bend + t*t*step, radius,
                                 unit((1 - t)*bend + t*(step - bend))).reshape(-1, 14))
             if served == 1: return np.vstack(tubes)
@@ -279,25 +279,26 @@ def draw_lungs(p, rng):
     "Fissures, caliber of vessels and bronchi, texture; and how thick the slices are."
     p.fissures = tuple(rng.normal([62, .86, 64, .92, 114], [5, .06, 5, .06, 5]).tolist())
     p.thickness_mm = float(rng.choice([1, 1.5, 2, 3, 5, 8], p=[.3, .25, .2, .12, .1, .03]))
-    p.caliber, p.wall_mm = rng.lognormal(0, .1), rng.lognormal(-.7, .3)
+    p.caliber, p.wall_mm = rng.lognormal(0, .14), rng.lognormal(-.7, .3)
     p.airway = rng.uniform(1, 1.4) if rng.random() < .12 else rng.uniform(.6, .9)
     p.gravity = -.4 if rng.random() < .06 else rng.normal(.5, .2)
-    p.mosaic_hu, p.texture_hu = rng.gamma(2, 9), rng.uniform(30, 70)
+    p.mosaic_hu, p.texture_hu = rng.gamma(2, 11), rng.uniform(40, 130)
     p.emphysema = rng.uniform(-1.4, .3) if rng.random() < .12 else -9
 
 def make_trees(p, rng):
     "Tubes of vessels and of bronchi."
-    points, depth = lung_points(p, rng, 20_000)
+    points, depth = lung_points(p, rng, 24_000)
     hilum = np.stack([44*np.sign(points[:, 0]), 0*depth + 4, points[:, 2].clip(100, 160)], 1)
     far = np.linalg.norm(points - hilum, axis=1)
     points = points[(depth > 4) & (rng.random(len(depth)) < far/75)].astype(np.float32)
     part, arteries, veins = lobe(p, *points.T), [], []
     for k in range(5):
         n, goals = 256 if k == 1 else 512, points[part == k]
-        arteries.append(grow_tree(ARTERIES[k], np.resize(goals, (n, 3)), rng))
-        veins.append(grow_tree(VEINS[k], np.resize(goals[::-1], (n, 3)), rng))
+        for trees, trunks, half in (arteries, ARTERIES, goals[::2]), (veins, VEINS, goals[1::2]):
+            trunk = np.array(trunks[k]) + rng.normal(0, [3, 3, 4, .3], (len(trunks[k]), 4))
+            trees.append(grow_tree(trunk, np.resize(half, (n, 3)), rng))
     arteries, veins = np.vstack(arteries), np.vstack(veins)
-    bronchi = beside(arteries[arteries[:, 3] > .9], p.airway)
+    bronchi = beside(arteries[arteries[:, 3] > 1.3], p.airway)
     return np.vstack([arteries, veins])[:, :8]*([1, 1, 1, p.caliber]*2), bronchi
 
 # %% ../nbs/04a_anatomy.ipynb #344dae88
@@ -310,7 +311,7 @@ def make_patient(
     p = Patient(seed, dome_mm=rng.uniform(168, 200), heart=rng.normal(1, .08), fat_mm=rng.gamma(4, 3),
                 fat_hu=rng.uniform(-95, 0),
                 blood_hu=rng.uniform(120, 220) if rng.random() < .2 else rng.uniform(35, 50),
-                lung_hu=rng.normal(-872, 25))
+                lung_hu=rng.normal(-852, 27))
     draw_lungs(p, random_for(seed, 30))
     p.vessels, p.bronchi = make_trees(p, random_for(seed, 31))
     p.lesions = make_lesions(p, random_for(seed, 2), style)
@@ -463,9 +464,10 @@ def paint_lungs(c, p, cavity, depth, above, replaced, net, fine, medium):
     dependent = np.exp(-np.maximum(depth, 0)/3.5)*np.clip((c.y*np.sign(p.gravity) - 45)/40, 0, 1)
     lung += 260*dependent*(medium > -.6)                                           # a mimic: dependent atelectasis
     x, y = (cv2.resize(v, None, fx=.5, fy=.5, interpolation=cv2.INTER_AREA) for v in (c.x, c.y))
-    for mm, where in zip(fissure_mm(p, x, y, z), (1, x < 0)):
+    for mm, where, gain in zip(fissure_mm(p, x, y, z), (1, x < 0), (220, 110)):
         line = cv2.resize((np.abs(mm) + 9*(1 - where)).astype(np.float32), view.shape[::-1])
-        lung += 230*(1.1 - line/max(1., .4*p.thickness_mm)).clip(0, 1)*(medium > -1)     # a fissure is often incomplete
+        wide = max(.9, .5*p.thickness_mm)
+        lung += gain/wide*(1.2 - line/wide).clip(0, 1)*(medium > -1)                # a fissure is often incomplete
     thin = 1 - replaced[0]*(1 + .2*medium + .15*fine)
     dense = 1 - replaced[1]*(1 + .1*medium + .1*fine)
     share = 1 - thin*dense
