@@ -158,7 +158,7 @@ def grow_tree(
             step = (.9 if served == 1 else .7 if served*8 == len(points) else .5)*(goal - start)
             bend = .45*way*np.sqrt((step**2).sum(1, keepdims=True))     # leaves in its parent's direction, then turns
             t = np.linspace(0, 1, 5 if served > 8 else 3, dtype=np.float32)[:, None, None]
-            radius = np.broadcast_to(.8*served**.39*(1 - .24*t), (len(t), len(step), 1))
+            radius = np.broadcast_to(.62*served**.43*(1 - .26*t), (len(t), len(step), 1))
             tubes.append(pieces(start + 2*t*(1 - t)*bend + t*t*step, radius,
                                 unit((1 - t)*bend + t*(step - bend))).reshape(-1, 14))
             if served == 1: return np.vstack(tubes)
@@ -279,10 +279,10 @@ def draw_lungs(p, rng):
     "Fissures, caliber of vessels and bronchi, texture; and how thick the slices are."
     p.fissures = tuple(rng.normal([62, .86, 64, .92, 114], [5, .06, 5, .06, 5]).tolist())
     p.thickness_mm = float(rng.choice([1, 1.5, 2, 3, 5, 8], p=[.3, .25, .2, .12, .1, .03]))
-    p.caliber, p.wall_mm = rng.lognormal(0, .14), rng.lognormal(-.7, .3)
-    p.airway = rng.uniform(1, 1.4) if rng.random() < .12 else rng.uniform(.6, .9)
+    p.caliber, p.wall_mm = rng.lognormal(0, .14), rng.lognormal(-1, .3)
+    p.airway = rng.uniform(1, 1.4) if rng.random() < .1 else rng.uniform(.55, .8)
     p.gravity = -.4 if rng.random() < .06 else rng.normal(.5, .2)
-    p.mosaic_hu, p.texture_hu = rng.gamma(2, 11), rng.uniform(40, 130)
+    p.mosaic_hu, p.texture_hu = rng.gamma(2, 8), rng.uniform(40, 110)
     p.emphysema = rng.uniform(-1.4, .3) if rng.random() < .12 else -9
 
 def make_trees(p, rng):
@@ -298,7 +298,7 @@ def make_trees(p, rng):
             trunk = np.array(trunks[k]) + rng.normal(0, [3, 3, 4, .3], (len(trunks[k]), 4))
             trees.append(grow_tree(trunk, np.resize(half, (n, 3)), rng))
     arteries, veins = np.vstack(arteries), np.vstack(veins)
-    bronchi = beside(arteries[arteries[:, 3] > 1.3], p.airway)
+    bronchi = beside(arteries[arteries[:, 3] > 1.7], p.airway)
     return np.vstack([arteries, veins])[:, :8]*([1, 1, 1, p.caliber]*2), bronchi
 
 # %% ../nbs/04a_anatomy.ipynb #344dae88
@@ -442,7 +442,7 @@ def paint_trees(c, p, cavity, depth, lung, dense, soft):
     "Vessels and bronchi into `lung` (HU), and the lung onto the canvas. `dense`: the air that consolidation replaced."
     view, thick = c.view, p.thickness_mm
     vessels = tube_coverage(view, p.vessels, thick)
-    lung += (20 - lung)*tube_coverage(view, wider(p.bronchi, p.wall_mm), thick)
+    lung += (-60 - lung)*tube_coverage(view, wider(p.bronchi, p.wall_mm), thick)
     lung += (-970 - lung)*tube_coverage(view, p.bronchi, thick)
     lung += (p.blood_hu - lung)*vessels*(1 - .85*dense)
     c.hu += (lung - c.hu)*(.5 + depth/soft).clip(0, 1)
@@ -454,8 +454,8 @@ def paint_trees(c, p, cavity, depth, lung, dense, soft):
 def paint_lungs(c, p, cavity, depth, above, replaced, net, fine, medium):
     "Lung, mimics, lesions, vessels, bronchi: one after the other."
     z, view = c.view.z, c.view
-    tiny = smooth_noise(view, (p.seed, 15), 2.4)
-    lung = p.lung_hu + p.gravity*c.y + 12*fine + p.mosaic_hu*medium + p.texture_hu*np.maximum(tiny + .3*fine, 0)
+    tiny = smooth_noise(view, (p.seed, 15), 1.9)
+    lung = p.lung_hu + p.gravity*c.y + 8*fine + p.mosaic_hu*medium + p.texture_hu*np.maximum(tiny + .3*fine, 0)
     holes = (medium + .8*fine + p.emphysema - (z - 80)/120).clip(0, 1)
     lung += (-985 - lung)*holes
     around = cv2.resize(replaced.max(0), None, fx=.25, fy=.25, interpolation=cv2.INTER_AREA)
