@@ -158,7 +158,7 @@ def grow_tree(
             step = (.9 if served == 1 else .7 if served*8 == len(points) else .5)*(goal - start)
             bend = .45*way*np.sqrt((step**2).sum(1, keepdims=True))     # leaves in its parent's direction, then turns
             t = np.linspace(0, 1, 5 if served > 8 else 3, dtype=np.float32)[:, None, None]
-            radius = np.broadcast_to(.62*served**.43*(1 - .26*t), (len(t), len(step), 1))
+            radius = np.broadcast_to(.63*served**.45*(1 - .27*t), (len(t), len(step), 1))
             tubes.append(pieces(start + 2*t*(1 - t)*bend + t*t*step, radius,
                                 unit((1 - t)*bend + t*(step - bend))).reshape(-1, 14))
             if served == 1: return np.vstack(tubes)
@@ -279,7 +279,7 @@ def draw_lungs(p, rng):
     "Fissures, caliber of vessels and bronchi, texture; and how thick the slices are."
     p.fissures = tuple(rng.normal([62, .86, 64, .92, 114], [5, .06, 5, .06, 5]).tolist())
     p.thickness_mm = float(rng.choice([1, 1.5, 2, 3, 5, 8], p=[.3, .25, .2, .12, .1, .03]))
-    p.caliber, p.wall_mm = rng.lognormal(0, .14), rng.lognormal(-1, .3)
+    p.caliber, p.wall_mm = rng.lognormal(.04, .13), rng.lognormal(-1, .3)
     p.airway = rng.uniform(1, 1.4) if rng.random() < .1 else rng.uniform(.55, .8)
     p.gravity = -.4 if rng.random() < .06 else rng.normal(.5, .2)
     p.mosaic_hu, p.texture_hu = rng.gamma(2, 8), rng.uniform(40, 110)
@@ -311,7 +311,7 @@ def make_patient(
     p = Patient(seed, dome_mm=rng.uniform(168, 200), heart=rng.normal(1, .08), fat_mm=rng.gamma(4, 3),
                 fat_hu=rng.uniform(-95, 0),
                 blood_hu=rng.uniform(120, 220) if rng.random() < .2 else rng.uniform(35, 50),
-                lung_hu=rng.normal(-852, 27))
+                lung_hu=rng.normal(-847, 27))
     draw_lungs(p, random_for(seed, 30))
     p.vessels, p.bronchi = make_trees(p, random_for(seed, 31))
     p.lesions = make_lesions(p, random_for(seed, 2), style)
@@ -464,7 +464,7 @@ def paint_lungs(c, p, cavity, depth, above, replaced, net, fine, medium):
     dependent = np.exp(-np.maximum(depth, 0)/3.5)*np.clip((c.y*np.sign(p.gravity) - 45)/40, 0, 1)
     lung += 260*dependent*(medium > -.6)                                           # a mimic: dependent atelectasis
     x, y = (cv2.resize(v, None, fx=.5, fy=.5, interpolation=cv2.INTER_AREA) for v in (c.x, c.y))
-    for mm, where, gain in zip(fissure_mm(p, x, y, z), (1, x < 0), (220, 110)):
+    for mm, where, gain in zip(fissure_mm(p, x, y, z), (1, x < 0), (220, 70)):
         line = cv2.resize((np.abs(mm) + 9*(1 - where)).astype(np.float32), view.shape[::-1])
         wide = max(.9, .5*p.thickness_mm)
         lung += gain/wide*(1.2 - line/wide).clip(0, 1)*(medium > -1)                # a fissure is often incomplete
