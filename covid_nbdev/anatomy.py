@@ -8,12 +8,13 @@ __all__ = ['Patient', 'make_patient', 'render']
 # %% ../nbs/04a_anatomy.ipynb #d02cb423
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 from fastcore.basics import patch
 
-from .lesions import draw_labels, lesion_cover, make_lesions
+from .lesions import draw_labels, lesion_cover, make_lesions, true_labels
 from .scanner import axis_mm, on_canvas, random_for, scanned, smooth_noise, View
 
 # %% ../nbs/04a_anatomy.ipynb #828d0785
@@ -223,7 +224,8 @@ def make_patient(
                                   artery[:, 4:7] + beside, .58*artery[:, [3]]]))
     p.vessels, p.bronchi = np.vstack(vessels), np.vstack(bronchi)
     rng = random_for(seed, 2)
-    p.lesions = make_lesions(*lung_points(p, rng, 6000), rng, style)
+    points, depth = lung_points(p, rng, 6000)
+    p.lesions = make_lesions(points, depth, partial(lobe, p), rng, style)
     return p
 
 # %% ../nbs/04a_anatomy.ipynb #6388cd63
@@ -328,13 +330,13 @@ def paint_middle(c, p, cavity, middle, above, heart):
     if z < 20: c.ellipse(0, -16, 22, 7, 90)                                        # thyroid
 
 # %% ../nbs/04a_anatomy.ipynb #aeac2bc6
-def paint_trees(c, p, cavity, depth, lung, dense):
-    "Vessels and bronchi into `lung` (HU), and the lung onto the canvas. `dense`: the air that consolidation replaced."
+def paint_trees(c, p, cavity, depth, lung):
+    "Vessels and bronchi into `lung` (HU), and the lung onto the canvas."
     view = c.view
     vessels = tube_coverage(view, p.vessels)
-    lung += (p.blood_hu - lung)*vessels*(1 - .85*dense)
+    lung += (p.blood_hu - lung)*vessels
     walls = tube_coverage(view, wider(p.bronchi[p.bronchi[:, 3] > 1], .7))
-    lung += (-250 - lung)*walls*(1 - vessels)*.8
+    lung += (np.maximum(-250, lung) - lung)*walls*(1 - vessels)*.8
     lung += (-960 - lung)*tube_coverage(view, p.bronchi)
     c.paint(depth, lung, soft_mm=max(1.5, view.px_mm))
     c.hu += (p.blood_hu - c.hu)*vessels*((depth < 0) & (cavity > 3))      # hilar vessels in the mediastinum
@@ -342,7 +344,7 @@ def paint_trees(c, p, cavity, depth, lung, dense):
     c.hu += (-985 - c.hu)*tube_coverage(view, AIRWAYS)
 
 # %% ../nbs/04a_anatomy.ipynb #9ad86122
-def paint_lungs(c, p, cavity, depth, replaced, net, fine, medium):
+def paint_lungs(c, p, cavity, depth, share, fine, medium):
     "Lung, mimics, lesions, vessels, bronchi: one after the other."
     z, view = c.view.z, c.view
     lung = p.lung_hu + .45*c.y + 14*fine + 12*medium                               # denser at the back: gravity
@@ -350,13 +352,8 @@ def paint_lungs(c, p, cavity, depth, replaced, net, fine, medium):
     lung += 260*dependent*(medium > -.6)
     fissure = c.y - (62 - .86*(z - 75)) + .12*np.abs(c.x) - 5*medium
     lung += 90*np.exp(-(fissure/1.2)**2)
-    thin = 1 - replaced[0]*(1 + .2*medium + .15*fine)
-    dense = 1 - replaced[1]*(1 + .1*medium + .1*fine)
-    share = 1 - thin*dense
-    mesh = np.exp(-(smooth_noise(view, (p.seed, 14), 3.5)/.25)**2)                 # lines where noise crosses zero
-    share = (share + net*mesh*(1 - share)).clip(0, 1)
     lung += (40 - lung)*share
-    paint_trees(c, p, cavity, depth, lung, replaced[1])
+    paint_trees(c, p, cavity, depth, lung)
 
 # %% ../nbs/04a_anatomy.ipynb #4a38a950
 def render(
@@ -373,16 +370,14 @@ def render(
     cavity, middle, above, heart, body = (cv2.resize(f, view.shape[::-1]) for f in fields)
     depth = lung_part(cavity, middle, above)
     fine, medium = smooth_noise(view, (p.seed, 12), 5), smooth_noise(view, (p.seed, 13), 14)
-    cover, replaced, net = lesion_cover(c, p.lesions, .7*medium + .6*fine)
+    cover, share = lesion_cover(view, (c.x, c.y), p.lesions, depth, partial(lobe, p), p.seed, fine, medium)
     paint_wall(c, p, cavity, body)
     paint_spine(c, body)
     paint_middle(c, p, cavity, middle, above, heart)
-    paint_lungs(c, p, cavity, depth, replaced, net, fine, medium)
+    paint_lungs(c, p, cavity, depth, share, fine, medium)
     hu = scanned(c.hu, view, p.seed, noise_hu)
-    truth = np.where(depth > 0, 2, 3).astype(np.uint8)
-    truth[(depth > 0) & (cover[0] > .4) & (replaced[0] > .06)] = 0
-    truth[(depth > 0) & (cover[1] > .5)] = 1
-    return hu, draw_labels(view, p.seed, cover, replaced, depth), truth
+    found = c.hu, cover, share, depth
+    return hu, draw_labels(view, p.seed, *found), true_labels(*found)
 
 # %% ../nbs/04a_anatomy.ipynb #bf88805f
 TOP_MM, BOTTOM_MM = -15, 255   # levels of a volume's first and last slice; z = 0 is the apex of the lungs
@@ -398,8 +393,8 @@ def volume_slices(seed, n_slices, size):
     "One after the other, so that a volume never has to fit in memory."
     p = make_patient(seed, "radiopaedia")
     for view in body_views(p, n_slices, size):
-        hu, labels, _ = render(p, view)
-        yield hu.round().astype(np.int16), labels
+        hu, labels, truth = render(p, view)
+        yield hu.round().astype(np.int16), labels, truth
 
 # %% ../nbs/04a_anatomy.ipynb #ce3cd6a9
 def fullest_level(p, rng) -> float:
