@@ -35,8 +35,8 @@ def reach_mm(k, x, y, z, depth):
 
 # %% ../nbs/04c_lesions.ipynb #421c5f51
 FORMS = dict(                # radius in mm: radial, along the pleura, in z; band_mm; lobular; edge_mm
-    patch=((7.5, 9, 8), (0, 0), (.2, 1), (2, 9)),
-    crescent=((24, 28, 22), (6, 20), (.1, .9), (2, 7)),
+    patch=((7.5, 9, 8), (0, 0), (.2, 1), (2, 14)),
+    crescent=((24, 28, 22), (6, 20), (.1, .9), (2, 10)),
     geographic=((44, 44, 36), (0, 0), (.8, 1), (1.5, 4)),
     bronchial=((20, 8, 9), (0, 0), (0, .5), (3, 8)),
     plate=((2.2, 24, 18), (0, 0), (0, .1), (1.5, 3)))
@@ -67,13 +67,15 @@ def make_lesions(
     firm, net = rng.uniform(.7, .86), rng.choice([0, .15, .3, .45], p=[.3, .3, .25, .15])
     forms = rng.dirichlet([1.5, .8, .7*load + .05, .3, .02])*[1, 1, 1, 1, 1 + 8*(stage == 2)]
     place = np.exp(-depth/deep + points[:, 1]/behind)
-    if rng.random() < .05: place *= np.where(points[:, 0] > 0, 1, .05)        # one side
+    if rng.random() < .07: place *= (points[:, 0] > 0) == (rng.random() < .4)   # one side, more often the right
     if style == "radiopaedia": place *= np.exp(-((points[:, 2] - rng.uniform(70, 190))/25)**2)
     lobes, rows = lobe_of(*points.T), []
 
     def grow(kind, goal, place, forms, density, net):
         ill = np.zeros(len(points), bool)
-        for i in rng.choice(len(points), 150, p=place/place.sum()):
+        picks = rng.choice(len(points), 150, p=place/place.sum())
+        left = points[picks, 0] > 0
+        for i in picks[np.where(left, left.cumsum(), (~left).cumsum()).argsort(kind="stable")]:   # side by side
             if ill.mean() >= goal and (kind or rows): break
             form = rng.choice(list(FORMS), p=forms/forms.sum())
             k = draw_lesion(kind, form, points[i], lobes[i], np.clip(rng.normal(*density), .12, 1), net, rng)
@@ -91,7 +93,7 @@ def make_lesions(
 LOBULE_MM = 15.   # secondary lobules measure 10 to 25 mm (Webb, Radiology 2006)
 
 def lobules(at, seed):
-    "Of points (3, n): the way to the middle of their lobules (3, n), mm; the lobules' numbers; mm to the next one."
+    "Of points (3, n): the way to the middle of their lobules (3, n), mm; the lobules' numbers; mm to the next one, about."
     shape = (30, 24, 30)
     number, *jitter = random_for(seed, 15).uniform(-1, 1, (4, *shape)).astype(np.float32)
     corner = np.array([[-15], [-12], [-8]])                             # of the grid, in lobules
@@ -106,7 +108,7 @@ def lobules(at, seed):
         second = np.minimum(second, np.maximum(far, first))
         own = np.where(far < first, k, own)
         first = np.minimum(first, far)
-    return middle[:, own] - at, number.ravel()[own], np.sqrt(second) - np.sqrt(first)
+    return middle[:, own] - at, number.ravel()[own], (second - first)/(2*LOBULE_MM)
 
 # %% ../nbs/04c_lesions.ipynb #c51cc3c5
 def lesion_cover(
@@ -138,11 +140,10 @@ def lesion_cover(
         np.maximum(part_of[kind], part, out=part_of[kind])
         np.maximum(replaced[kind], part*float(k["density"]), out=replaced[kind])
         np.maximum(net, part*float(k["net"]), out=net)
-    thin = 1 - replaced[0]*(1 + .2*medium + .2*fine + .2*number)
+    grain = cv2.resize(smooth_noise(view, (seed, 14), 3.5), shape[::-1], interpolation=cv2.INTER_AREA)[q]
+    thin = 1 - replaced[0]*(1 + .15*medium + .2*fine + .15*number + .15*grain)
     share = 1 - thin*(1 - replaced[1]*(1 + .12*medium + .17*fine)).clip(0, 1)
-    if net.any():                                                           # septa, and lines where noise crosses zero
-        lines = np.exp(-(cv2.resize(smooth_noise(view, (seed, 14), 3.5), shape[::-1])[q]/.25)**2)
-        share += net*np.maximum(lines, np.exp(-(wall/.8)**2))*(1 - share)
+    share += net*np.exp(-np.minimum(np.abs(grain)/.25, wall/.5)**2)*(1 - share)   # septa, lines where noise crosses 0
     out = np.zeros((3, *shape), np.float32)
     out[:2, q[0], q[1]], out[2][q] = part_of, share.clip(0, 1)
     cover_0, cover_1, share = (cv2.resize(v, view.shape[::-1]) for v in out)
@@ -173,6 +174,6 @@ def draw_labels(view, seed, hu, cover, share, depth) -> np.ndarray:
 
     labels = np.where(depth > 0, 2, 3).astype(np.uint8)
     labels[outline(cover.max(0)*(share/.16).clip(0, 1), rng.normal(.44, .08), .2*hand) & (blurred(hu, .8) < -150)] = 0
-    labels[(blurred(hu, 3) > -650) & (hand > 1.7) & (depth > 4)] = 0               # mistaken
+    if share.max() > .1: labels[(blurred(hu, 3) > -650) & (hand > 1.7) & (depth > 4)] = 0   # mistaken
     labels[outline(.7*cover[1] + .3*share, rng.normal(.33, .06), .28*hand)] = 1
     return labels
