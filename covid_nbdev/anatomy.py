@@ -8,12 +8,13 @@ __all__ = ['Patient', 'make_patient', 'render']
 # %% ../nbs/04a_anatomy.ipynb #d02cb423
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 from fastcore.basics import patch
 
-from .lesions import draw_labels, lesion_cover, make_lesions
+from .lesions import draw_labels, lesion_cover, make_lesions, true_labels
 from .scanner import as_picture, axis_mm, make_acquisition, on_canvas, random_for, scanned, smooth_noise, View
 
 # %% ../nbs/04a_anatomy.ipynb #828d0785
@@ -114,7 +115,7 @@ def fissure_mm(p, x, y, z):
     left, sides = x > 0, np.abs(x)
     turn = .12*sides + .0025*(sides - 60)*(z - 120) + 2.5*np.sin(sides/17 + p.seed)   # like a propeller, and wavy
     oblique = (y - np.where(left, y0_left - slope_left*(z - 75), y0 - slope*(z - 75)) + turn)/1.32
-    return oblique, z - level - 12*np.exp(-((sides - 70)/35)**2) + .12*(y + 40) + 6
+    return oblique, z - level + 6 - 9*(((sides - 70)/45)**2 + ((y + 35)/45)**2)   # a dome
 
 def lobe(p, x, y, z):
     "The number in `LOBES` of the lobe in which a point lies."
@@ -155,11 +156,11 @@ def grow_tree(
             nearest = ((groups.mean(1)[:, None] - line[:, :3])**2).sum(2).argmin(1)
             start, way = line[nearest, :3], unit(line[nearest, :3] - middle)
         if served*8 <= len(points):
-            goal = groups.mean(1) + .2*rng.standard_normal((len(groups), 3), np.float32)*groups.std(1)
-            step = (.9 if served == 1 else .5)*(goal - start)
+            goal = groups.mean(1) + .15*rng.standard_normal((len(groups), 3), np.float32)*groups.std(1)
+            step = (.9 if served == 1 else .7 if served*8 == len(points) else .5)*(goal - start)
             bend = .45*way*np.sqrt((step**2).sum(1, keepdims=True))     # leaves in its parent's direction, then turns
             t = np.linspace(0, 1, 5 if served > 8 else 3, dtype=np.float32)[:, None, None]
-            radius = np.broadcast_to(.55*served**.34*(1 - .2*t), (len(t), len(step), 1))
+            radius = np.broadcast_to(.63*served**.45*(1 - .27*t), (len(t), len(step), 1))
             tubes.append(pieces(start + 2*t*(1 - t)*bend + t*t*step, radius,
                                 unit((1 - t)*bend + t*(step - bend))).reshape(-1, 14))
             if served == 1: return np.vstack(tubes)
@@ -251,25 +252,26 @@ def draw_lungs(p, rng):
     "Fissures, caliber of vessels and bronchi, texture; and how thick the slices are."
     p.fissures = tuple(rng.normal([62, .86, 64, .92, 114], [5, .06, 5, .06, 5]).tolist())
     p.thickness_mm = float(rng.choice([1, 1.5, 2, 3, 5, 8], p=[.3, .25, .2, .12, .1, .03]))
-    p.caliber, p.wall_mm = rng.lognormal(0, .1), rng.lognormal(-.7, .3)
-    p.airway = rng.uniform(1, 1.4) if rng.random() < .12 else rng.uniform(.6, .9)
+    p.caliber, p.wall_mm = rng.lognormal(.04, .13), rng.lognormal(-1, .3)
+    p.airway = rng.uniform(1, 1.4) if rng.random() < .1 else rng.uniform(.55, .8)
     p.gravity = -.4 if rng.random() < .06 else rng.normal(.5, .2)
-    p.mosaic_hu, p.texture_hu = rng.gamma(2, 9), rng.uniform(30, 70)
+    p.mosaic_hu, p.texture_hu = rng.gamma(2, 8), rng.uniform(40, 110)
     p.emphysema = rng.uniform(-1.4, .3) if rng.random() < .12 else -9
 
 def make_trees(p, rng):
     "Tubes of vessels and of bronchi."
-    points, depth = lung_points(p, rng, 20_000)
+    points, depth = lung_points(p, rng, 24_000)
     hilum = np.stack([44*np.sign(points[:, 0]), 0*depth + 4, points[:, 2].clip(100, 160)], 1)
     far = np.linalg.norm(points - hilum, axis=1)
     points = points[(depth > 4) & (rng.random(len(depth)) < far/75)].astype(np.float32)
     part, arteries, veins = lobe(p, *points.T), [], []
     for k in range(5):
         n, goals = 256 if k == 1 else 512, points[part == k]
-        arteries.append(grow_tree(ARTERIES[k], np.resize(goals, (n, 3)), rng))
-        veins.append(grow_tree(VEINS[k], np.resize(goals[::-1], (n, 3)), rng))
+        for trees, trunks, half in (arteries, ARTERIES, goals[::2]), (veins, VEINS, goals[1::2]):
+            trunk = np.array(trunks[k]) + rng.normal(0, [3, 3, 4, .3], (len(trunks[k]), 4))
+            trees.append(grow_tree(trunk, np.resize(half, (n, 3)), rng))
     arteries, veins = np.vstack(arteries), np.vstack(veins)
-    bronchi = beside(arteries[arteries[:, 3] > .9], p.airway)
+    bronchi = beside(arteries[arteries[:, 3] > 1.7], p.airway)
     return np.vstack([arteries, veins])[:, :8]*([1, 1, 1, p.caliber]*2), bronchi
 
 # %% ../nbs/04a_anatomy.ipynb #344dae88
@@ -282,11 +284,12 @@ def make_patient(
     p = Patient(seed, dome_mm=rng.uniform(168, 200), heart=rng.normal(1, .08), fat_mm=rng.gamma(4, 3),
                 fat_hu=rng.uniform(-95, 0),
                 blood_hu=rng.uniform(120, 220) if rng.random() < .2 else rng.uniform(35, 50),
-                lung_hu=rng.normal(-872, 25))
+                lung_hu=rng.normal(-847, 27))
     draw_lungs(p, random_for(seed, 30))
     p.vessels, p.bronchi = make_trees(p, random_for(seed, 31))
     rng = random_for(seed, 2)
-    p.lesions = make_lesions(*lung_points(p, rng, 6000), rng, style)
+    points, depth = lung_points(p, rng, 6000)
+    p.lesions = make_lesions(points, depth, partial(lobe, p), rng, style)
     return p
 
 # %% ../nbs/04a_anatomy.ipynb #6388cd63
@@ -391,44 +394,40 @@ def paint_middle(c, p, cavity, middle, above, heart):
     if z < 20: c.ellipse(0, -16, 22, 7, 90)                                        # thyroid
 
 # %% ../nbs/04a_anatomy.ipynb #aeac2bc6
-def paint_trees(c, p, cavity, depth, lung, dense, soft):
-    "Vessels and bronchi into `lung` (HU), and the lung onto the canvas. `dense`: the air that consolidation replaced."
+def paint_trees(c, p, cavity, depth, lung, soft):
+    "Vessels and bronchi into `lung` (HU), and the lung onto the canvas."
     view, thick = c.view, p.thickness_mm
     vessels = tube_coverage(view, p.vessels, thick)
-    lung += (20 - lung)*tube_coverage(view, wider(p.bronchi, p.wall_mm), thick)
+    lung += (np.maximum(-60, lung) - lung)*tube_coverage(view, wider(p.bronchi, p.wall_mm), thick)
     lung += (-970 - lung)*tube_coverage(view, p.bronchi, thick)
-    lung += (p.blood_hu - lung)*vessels*(1 - .85*dense)
+    lung += (p.blood_hu - lung)*vessels
     c.hu += (lung - c.hu)*(.5 + depth/soft).clip(0, 1)
     c.hu += (p.blood_hu - c.hu)*vessels*((depth < 0) & (depth > -14) & (cavity > 3))      # hilar vessels in the mediastinum
     c.hu += (-50 - c.hu)*tube_coverage(view, wider(AIRWAYS, 1.5))
     c.hu += (-985 - c.hu)*tube_coverage(view, AIRWAYS)
 
 # %% ../nbs/04a_anatomy.ipynb #9ad86122
-def paint_lungs(c, p, cavity, depth, above, replaced, net, fine, medium):
+def paint_lungs(c, p, cavity, depth, above, share, fine, medium):
     "Lung, mimics, lesions, vessels, bronchi: one after the other."
     z, view = c.view.z, c.view
-    tiny = smooth_noise(view, (p.seed, 15), 2.4)
-    lung = p.lung_hu + p.gravity*c.y + 12*fine + p.mosaic_hu*medium + p.texture_hu*np.maximum(tiny + .3*fine, 0)
+    tiny = smooth_noise(view, (p.seed, 15), 1.9)
+    lung = p.lung_hu + p.gravity*c.y + 8*fine + p.mosaic_hu*medium + p.texture_hu*np.maximum(tiny + .3*fine, 0)
     holes = (medium + .8*fine + p.emphysema - (z - 80)/120).clip(0, 1)
     lung += (-985 - lung)*holes
-    around = cv2.resize(replaced.max(0), None, fx=.25, fy=.25, interpolation=cv2.INTER_AREA)
+    around = cv2.resize(share, None, fx=.25, fy=.25, interpolation=cv2.INTER_AREA)
     around = cv2.resize(cv2.GaussianBlur(around, (0, 0), 1.5/view.px_mm), view.shape[::-1])
     lung += 250*around.clip(0, .4)
     dependent = np.exp(-np.maximum(depth, 0)/3.5)*np.clip((c.y*np.sign(p.gravity) - 45)/40, 0, 1)
     lung += 260*dependent*(medium > -.6)                                           # a mimic: dependent atelectasis
     x, y = (cv2.resize(v, None, fx=.5, fy=.5, interpolation=cv2.INTER_AREA) for v in (c.x, c.y))
-    for mm, where in zip(fissure_mm(p, x, y, z), (1, x < 0)):
+    for mm, where, gain in zip(fissure_mm(p, x, y, z), (1, x < 0), (220, 70)):
         line = cv2.resize((np.abs(mm) + 9*(1 - where)).astype(np.float32), view.shape[::-1])
-        lung += 230*(1.1 - line/max(1., .4*p.thickness_mm)).clip(0, 1)*(medium > -1)     # a fissure is often incomplete
-    thin = 1 - replaced[0]*(1 + .2*medium + .15*fine)
-    dense = 1 - replaced[1]*(1 + .1*medium + .1*fine)
-    share = 1 - thin*dense
-    mesh = np.exp(-(smooth_noise(view, (p.seed, 14), 3.5)/.25)**2)                 # lines where noise crosses zero
-    share = (share + net*mesh*(1 - share)).clip(0, 1)
+        wide = max(.9, .5*p.thickness_mm)
+        lung += gain/wide*(1.2 - line/wide).clip(0, 1)*(medium > -1)                # a fissure is often incomplete
     lung += (40 - lung)*share
     # the diaphragm is cut at a flat angle: a thick slice blurs it
     soft = np.where(.6*above - depth < 3, max(1.5, view.px_mm, .6*p.thickness_mm), max(1.5, view.px_mm))
-    paint_trees(c, p, cavity, depth, lung, replaced[1], soft)
+    paint_trees(c, p, cavity, depth, lung, soft)
 
 # %% ../nbs/04a_anatomy.ipynb #4a38a950
 def render(
@@ -445,16 +444,14 @@ def render(
     cavity, middle, above, heart, body = (cv2.resize(f, view.shape[::-1]) for f in fields)
     depth = lung_part(cavity, middle, above)
     fine, medium = smooth_noise(view, (p.seed, 12), 5), smooth_noise(view, (p.seed, 13), 14)
-    cover, replaced, net = lesion_cover(c, p.lesions, .7*medium + .6*fine)
+    cover, share = lesion_cover(view, (c.x, c.y), p.lesions, depth, partial(lobe, p), p.seed, fine, medium)
     paint_wall(c, p, cavity, body)
     paint_spine(c, body)
     paint_middle(c, p, cavity, middle, above, heart)
-    paint_lungs(c, p, cavity, depth, above, replaced, net, fine, medium)
+    paint_lungs(c, p, cavity, depth, above, share, fine, medium)
     hu = scanned(c.hu, view, p.seed, noise_hu)
-    truth = np.where(depth > 0, 2, 3).astype(np.uint8)
-    truth[(depth > 0) & (cover[0] > .4) & (replaced[0] > .06)] = 0
-    truth[(depth > 0) & (cover[1] > .5)] = 1
-    return hu, draw_labels(view, p.seed, cover, replaced, depth), truth
+    found = c.hu, cover, share, depth
+    return hu, draw_labels(view, p.seed, *found), true_labels(*found)
 
 # %% ../nbs/04a_anatomy.ipynb #bf88805f
 TOP_MM, BOTTOM_MM = -15, 255   # levels of a volume's first and last slice; z = 0 is the apex of the lungs
@@ -470,9 +467,9 @@ def volume_slices(seed, n_slices, size, published=False):
     "One after the other, so that a volume never has to fit in memory."
     p = make_patient(seed, "radiopaedia")
     for view in body_views(p, n_slices, size, published):
-        hu, labels, _ = render(p, view)
+        hu, labels, truth = render(p, view)
         if view.scan.window: hu = as_picture(hu, view.scan)
-        yield hu.round().astype(np.int16), labels
+        yield hu.round().astype(np.int16), labels, truth
 
 # %% ../nbs/04a_anatomy.ipynb #ce3cd6a9
 def fullest_level(p, rng) -> float:

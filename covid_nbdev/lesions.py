@@ -16,73 +16,164 @@ from .scanner import random_for, smooth_noise
 # %% ../nbs/04c_lesions.ipynb #cd744081
 LESION = np.dtype([("kind", int),            # 0 ground glass, 1 consolidation
                    ("at", float, 3), ("radius", float, 3), ("degrees", float),   # an ellipsoid, mm
+                   ("band_mm", float),       # reaches so deep under the pleura; 0: at any depth
+                   ("hole", float),          # share of the radius that stays free: reversed halo
+                   ("lobular", float),       # 0: follows its own form; 1: whole lobules or nothing
+                   ("lobe", int),            # where it started and stays; -1: anywhere
                    ("density", float),       # the share of air it replaces
-                   ("edge_mm", float), ("net", float)])
+                   ("edge_mm", float), ("net", float)])   # softness; strength of thickened septa
+
+def reach_mm(k, x, y, z, depth):
+    "How many mm a point lies inside lesion `k`."
+    c, s = math.cos(math.radians(k["degrees"])), math.sin(math.radians(k["degrees"]))
+    dx, dy, dz = x - float(k["at"][0]), y - float(k["at"][1]), z - float(k["at"][2])
+    rx, ry, rz = k["radius"].tolist()
+    mean_mm = (rx + ry)/2
+    mm = (1 - np.sqrt(((dx*c + dy*s)/rx)**2 + ((dy*c - dx*s)/ry)**2 + (dz/rz)**2))*mean_mm
+    if k["hole"]: mm = np.minimum(mm, float((1 - k["hole"])*mean_mm) - mm)
+    return np.minimum(mm, float(k["band_mm"]) - depth) if k["band_mm"] else mm
 
 # %% ../nbs/04c_lesions.ipynb #421c5f51
+FORMS = dict(                # radius in mm: radial, along the pleura, in z; band_mm; lobular; edge_mm
+    patch=((7.5, 9, 8), (0, 0), (.2, 1), (2, 14)),
+    crescent=((24, 28, 22), (6, 20), (.1, .9), (2, 10)),
+    geographic=((44, 44, 36), (0, 0), (.8, 1), (1.5, 4)),
+    bronchial=((20, 8, 9), (0, 0), (0, .5), (3, 8)),
+    plate=((2.2, 24, 18), (0, 0), (0, .1), (1.5, 3)))
+
+def draw_lesion(kind, form, at, lobe, density, net, rng):
+    radius, band, lobular, edge = FORMS[form]
+    if form == "bronchial": middle = (38*np.sign(at[0]), 5)                  # lies along the way to the hilum
+    else: middle = (65*np.sign(at[0]), 5)                                    # lies flat against the pleura
+    degrees = math.degrees(math.atan2(at[1] - middle[1], at[0] - middle[0])) + rng.normal(0, 15)
+    radius = np.array(radius)*rng.lognormal(0, .45)*rng.lognormal(0, .2, 3)
+    hole = rng.uniform(.55, .75) if form == "patch" and radius[0] > 8 and rng.random() < .08 else 0
+    return np.array((kind, at, radius, degrees, rng.uniform(*band), hole, rng.uniform(*lobular), lobe,
+                     density, rng.uniform(*edge), net), LESION)
+
+# %% ../nbs/04c_lesions.ipynb #180e705d
 def make_lesions(
     points: np.ndarray,   # (n, 3) mm, random places in the lungs
     depth: np.ndarray,    # (n,) mm under the pleura
+    lobe_of,              # function of x, y, z: the lobe of each
     rng: np.random.Generator,
     style: str,           # "medseg" or "radiopaedia"
 ) -> np.ndarray:          # records of type LESION
-    "Mostly under the pleura, mostly at the back. In volumes they keep to one part of the lungs."
-    weight = np.exp(-depth/9 + points[:, 1]/55)
-    if style == "radiopaedia": weight *= np.exp(-((points[:, 2] - rng.uniform(70, 190))/25)**2)
-    n = int(np.clip(rng.poisson(rng.lognormal(0, .5)*(60 if style == "medseg" else 14)), 1, 200))
-    solid_share, thin, dense = rng.beta(.9, 1.4), rng.uniform(.1, .37), rng.normal(.65, .18)   # this patient's habits
-    rows = []
-    for at in points[rng.choice(len(points), n, replace=False, p=weight/weight.sum())]:
-        # flat against the pleura: thinner along the line from the middle of the lung
-        radius = np.clip(rng.lognormal(math.log(13), .5), 5, 42)*rng.lognormal(0, .2, 3)*[.75, 1.25, 1.1]
-        degrees = math.degrees(math.atan2(at[1] - 5, at[0] - 65*np.sign(at[0]))) + rng.normal(0, 20)
-        solid = rng.random() < solid_share
-        halo = not solid or rng.random() < .65
-        if halo:
-            rows.append((0, at, radius, degrees, np.clip(rng.normal(thin, .12), .1, .75), rng.uniform(4, 14),
-                         rng.choice([0, 0, .25, .4])))
-        if solid:
-            core = radius*(rng.uniform(.55, .9) if halo else 1)
-            rows.append((1, at + core*rng.normal(0, .2, 3), core, degrees, np.clip(rng.normal(dense, .18), .25, 1),
-                         rng.uniform(2, 7), 0))
+    "Lesions until the disease has its share of the lungs. In volumes they keep to one part of them."
+    stage = rng.choice(3, p=[.25, .45, .3])                                  # early, mixed, late
+    load = np.clip(rng.lognormal(math.log(.18), 1), .006, .8)*(1 if style == "medseg" else .2)
+    solid = (rng.beta(.5, 6), rng.beta(1.2, 3.4), rng.beta(2, 3))[stage]  # of what is ill
+    thin, deep, behind = rng.uniform(.11, .37), rng.lognormal(math.log(18), .5), rng.lognormal(math.log(90), .4)
+    firm, net = rng.uniform(.7, .86), rng.choice([0, .15, .3, .45], p=[.3, .3, .25, .15])
+    forms = rng.dirichlet([1.5, .8, .7*load + .05, .3, .02])*[1, 1, 1, 1, 1 + 8*(stage == 2)]
+    place = np.exp(-depth/deep + points[:, 1]/behind)
+    if rng.random() < .07: place *= (points[:, 0] > 0) == (rng.random() < .4)   # one side, more often the right
+    if style == "radiopaedia": place *= np.exp(-((points[:, 2] - rng.uniform(70, 190))/25)**2)
+    lobes, rows = lobe_of(*points.T), []
+
+    def grow(kind, goal, place, forms, density, net):
+        ill = np.zeros(len(points), bool)
+        picks = rng.choice(len(points), 150, p=place/place.sum())
+        left = points[picks, 0] > 0
+        for i in picks[np.where(left, left.cumsum(), (~left).cumsum()).argsort(kind="stable")]:   # side by side
+            if ill.mean() >= goal and (kind or rows): break
+            form = rng.choice(list(FORMS), p=forms/forms.sum())
+            k = draw_lesion(kind, form, points[i], lobes[i], np.clip(rng.normal(*density), .12, 1), net, rng)
+            ill |= (reach_mm(k, *points.T, depth) > 0) & (lobes == k["lobe"])
+            rows.append(k)
+        return ill
+
+    ill = grow(0, load*(1 - .5*solid), place, forms, (thin, .08), net)
+    if solid > .03:
+        place = (.15 + ill)*np.exp(-depth/14 + points[:, 1]/rng.lognormal(math.log(50), .5))   # more at the back
+        grow(1, load*solid, place, np.array([.8, .35, .03, .1, .05 + .15*(stage == 2)]), (firm, .06), 0)
     return np.array(rows, LESION)
 
 # %% ../nbs/04c_lesions.ipynb #295e7915
-def lesion_cover(c, lesions, bumps):
-    "For each kind (0, 1): coverage and replaced share of air, (2, H, W); and the strength of the net (H, W)."
-    z = c.view.z
-    cover, replaced = np.zeros((2, 2, *c.view.shape), np.float32)
-    net = np.zeros(c.view.shape, np.float32)
-    for k in lesions[np.abs(lesions["at"][:, 2] - z) < 1.5*lesions["radius"][:, 2]]:
-        (cx, cy, cz), (rx, ry, rz), kind = k["at"].tolist(), k["radius"].tolist(), k["kind"]
-        w = c.window(cx, cy, 1.5*max(rx, ry))
-        mean_mm = (rx + ry)/2
-        turn = complex(math.cos(math.radians(k["degrees"])), math.sin(math.radians(k["degrees"])))
-        dx, dy = c.x[w] - cx, c.y[w] - cy
-        u, v = (dx*turn.real + dy*turn.imag)/rx, (dy*turn.real - dx*turn.imag)/ry
-        depth = 1 - np.sqrt(u*u + v*v + ((z - cz)/rz)**2) + .22*bumps[w]
-        part = (.5 + depth*mean_mm/float(k["edge_mm"])).clip(0, 1)
-        part = part*part*(3 - 2*part)                                              # no crease at the edge
-        cover[kind][w] = np.maximum(cover[kind][w], part)
-        replaced[kind][w] = np.maximum(replaced[kind][w], part*float(k["density"]))
-        net[w] = np.maximum(net[w], part*float(k["net"]))
-    return cover, replaced, net
+LOBULE_MM = 15.   # secondary lobules measure 10 to 25 mm (Webb, Radiology 2006)
+
+def lobules(at, seed):
+    "Of points (3, n): the way to the middle of their lobules (3, n), mm; the lobules' numbers; mm to the next one, about."
+    shape = (30, 24, 30)
+    number, *jitter = random_for(seed, 15).uniform(-1, 1, (4, *shape)).astype(np.float32)
+    corner = np.array([[-15], [-12], [-8]])                             # of the grid, in lobules
+    middle = np.stack([(g + .5 + .42*j).ravel() for g, j in zip(np.indices(shape, np.float32), jitter)])
+    middle = ((middle + corner)*LOBULE_MM).astype(np.float32)
+    cell = np.floor(at/LOBULE_MM).astype(int) - corner
+    first, second = np.full((2, at.shape[1]), 1e6, np.float32)
+    own = np.zeros(at.shape[1], int)
+    for step in np.ndindex(3, 3, 3):
+        k = np.ravel_multi_index(tuple(cell + np.array(step)[:, None] - 1), shape, "clip")
+        far = sum((m[k] - a)**2 for m, a in zip(middle, at))
+        second = np.minimum(second, np.maximum(far, first))
+        own = np.where(far < first, k, own)
+        first = np.minimum(first, far)
+    return middle[:, own] - at, number.ravel()[own], (second - first)/(2*LOBULE_MM)
+
+# %% ../nbs/04c_lesions.ipynb #c51cc3c5
+def lesion_cover(
+    view,           # View
+    xy: tuple,      # mm in the body, two of (H, W)
+    lesions,        # records of type LESION
+    depth,          # (H, W) mm under the pleura
+    lobe_of,        # function of x, y, z: number of the lobe
+    seed: int,
+    fine, medium,   # smooth noise (H, W)
+) -> tuple:         # coverage by each kind, float32 (2, H, W); the share of air that is replaced, (H, W)
+    "Where the lesions are, and how dense."
+    lesions = lesions[np.abs(lesions["at"][:, 2] - view.z) < 1.4*lesions["radius"][:, 2] + LOBULE_MM]
+    if not len(lesions): return np.zeros((2, *view.shape), np.float32), np.zeros(view.shape, np.float32)
+    scale = .5 if view.px_mm < 1 else 1                                     # lesions are softer than bones
+    small = [cv2.resize(v, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for v in (*xy, depth, fine, medium)]
+    shape, q = small[0].shape, np.nonzero(small[2] > -2)
+    x, y, depth, fine, medium = (v[q] for v in small)
+    z = np.full_like(x, view.z)
+    way, number, wall = lobules(np.stack([x, y, z]), seed)
+    lobe, bumps = lobe_of(x, y, z), .7*medium + .6*fine
+    part_of, replaced, net = np.zeros((2, len(x)), np.float32), np.zeros((2, len(x)), np.float32), np.zeros_like(x)
+    for k in lesions:
+        a, mean_mm, kind = float(k["lobular"]), float(k["radius"][:2].mean()), k["kind"]
+        mm = reach_mm(k, *(p + a*w for p, w in zip((x, y, z), way)), depth)
+        mm += min(.25*mean_mm, 5)*bumps + a*min(.4*mean_mm, 9)*number
+        part = (.5 + mm/float(k["edge_mm"])).clip(0, 1)
+        part *= part*(3 - 2*part)*((lobe == k["lobe"]) | (k["lobe"] < 0))   # no crease at the edge
+        np.maximum(part_of[kind], part, out=part_of[kind])
+        np.maximum(replaced[kind], part*float(k["density"]), out=replaced[kind])
+        np.maximum(net, part*float(k["net"]), out=net)
+    grain = cv2.resize(smooth_noise(view, (seed, 14), 3.5), shape[::-1], interpolation=cv2.INTER_AREA)[q]
+    thin = 1 - replaced[0]*(1 + .15*medium + .2*fine + .15*number + .15*grain)
+    share = 1 - thin*(1 - replaced[1]*(1 + .12*medium + .17*fine)).clip(0, 1)
+    share += net*np.exp(-np.minimum(np.abs(grain)/.25, wall/.5)**2)*(1 - share)   # septa, lines where noise crosses 0
+    out = np.zeros((3, *shape), np.float32)
+    out[:2, q[0], q[1]], out[2][q] = part_of, share.clip(0, 1)
+    cover_0, cover_1, share = (cv2.resize(v, view.shape[::-1]) for v in out)
+    return np.stack([cover_0, cover_1]), share
 
 # %% ../nbs/04c_lesions.ipynb #4a870134
-def draw_labels(view, seed, cover, replaced, depth) -> np.ndarray:
-    "Outlines as a reader draws them: smooth, a little off, the faintest ground glass missed."
+def true_labels(hu, cover, share, depth) -> np.ndarray:
+    "What is there. `hu`: without noise."
+    labels = np.where(depth > 0, 2, 3).astype(np.uint8)
+    labels[(depth > 0) & (cover.max(0) > .4) & (share > .1) & (hu < -200)] = 0      # above -200: a vessel in it
+    labels[(depth > 0) & (cover[1] > .5) & (share > .5)] = 1
+    return labels
+
+# %% ../nbs/04c_lesions.ipynb #197bbcd1
+def draw_labels(view, seed, hu, cover, share, depth) -> np.ndarray:
+    "Outlines as a reader draws them. `hu`: without noise."
     rng = random_for(seed, 21, int(view.z*10) + 1000)
     hand = smooth_noise(view, (seed, 22), 18)
 
-    def outline(cover):
-        blurred = cv2.GaussianBlur(cover, (0, 0), 1.6/view.px_mm)
-        level, (dx, dy) = rng.normal(.44, .08), rng.normal(0, .9, 2)/view.px_mm
-        moved = cv2.warpAffine(blurred, np.float32([[1, 0, dx], [0, 1, dy]]), view.shape[::-1])
-        drawn = (moved > level + .1*hand) & (depth > -1)
+    def blurred(picture, mm): return cv2.GaussianBlur(picture, (0, 0), mm/view.px_mm)
+
+    def outline(seen, level, hand):
+        dx, dy = rng.normal(0, .9, 2)/view.px_mm
+        moved = cv2.warpAffine(blurred(seen, 1.6), np.float32([[1, 0, dx], [0, 1, dy]]), view.shape[::-1])
+        drawn = (moved > level*(1 + hand)) & (depth > -1)
         _, part, stats, _ = cv2.connectedComponentsWithStats(drawn.astype(np.uint8))
         return drawn & (stats[:, cv2.CC_STAT_AREA]*view.px_mm**2 > 12)[part]       # nobody draws specks
 
     labels = np.where(depth > 0, 2, 3).astype(np.uint8)
-    labels[outline(cover[0]*(replaced[0]/.15).clip(0, 1))] = 0
-    labels[outline(cover[1])] = 1
+    labels[outline(cover.max(0)*(share/.16).clip(0, 1), rng.normal(.44, .08), .2*hand) & (blurred(hu, .8) < -150)] = 0
+    if share.max() > .1: labels[(blurred(hu, 3) > -650) & (hand > 1.7) & (depth > 4)] = 0   # mistaken
+    labels[outline(.7*cover[1] + .3*share, rng.normal(.33, .06), .28*hand)] = 1
     return labels
