@@ -57,14 +57,14 @@ class Acquisition:
     kernel: float = 0.          # -1 soft, 0 standard, 1 sharp
     noise_hu: float = 18.       # standard deviation in the body, at 0.75 mm per pixel
     thickness_mm: float = 1.5   # of the slice
-    streaks_hu: float = 0.      # horizontal streaks where the body is widest: few photons come through
+    streaks_hu: float = 0.      # standard deviation of horizontal streaks, where rays pass through 250 mm of water
     window: tuple = None        # HU that the picture shows black and white; None: HU as measured
     guess: tuple = None         # HU that a reader of the picture takes black and white for
     gamma: float = 1.           # of the gray values
-    stored: float = 1.          # side of the stored picture; below 1 it was enlarged again
+    stored_mm: float = 0.       # side of the stored picture's pixels; larger than the slice's: it was enlarged again
     sharpened: float = 0.       # how strongly the publisher sharpened
     jpeg: int = None            # quality, 0 to 100; None: stored without loss
-    mark: str = ""              # what the publisher drew: "arrow" or "circle"
+    mark: str = ""              # what the publisher drew: "arrow", "circle", "letter"
     degrees: float = 0.         # how far the picture is turned
     canvas_hu: float = None     # around the picture; None: what black is taken for
 
@@ -73,13 +73,13 @@ def make_picture(rng) -> dict:   # the half of an `Acquisition` that a publisher
     black, white = -930 - rng.lognormal(5.1, .55), 70 + rng.lognormal(5.15, .55)
     at_lung, at_muscle = rng.normal(0, 25), rng.normal(0, 20)     # errors of the guess, at -855 and 45 HU
     window = [hu + at_lung + (at_muscle - at_lung)*(hu + 855)/900 for hu in (black, white)]
-    if rng.random() < .2: window[1] = rng.normal(50, 45)          # a window so low that soft tissue is white
+    if rng.random() < .2: window[1] = rng.normal(75, 50)          # a window so low that soft tissue is white
     far = rng.random()                                            # where Kaggle's canvas lies: mostly at air
     canvas_hu = None if far < .15 else rng.uniform(-1600, -1250) if far < .25 else -1000.
     return dict(window=tuple(window), guess=(black, white), canvas_hu=canvas_hu,
-                gamma=rng.lognormal(0, .06), stored=1. if rng.random() < .65 else rng.uniform(.5, 1),
+                gamma=rng.lognormal(0, .06), stored_mm=rng.uniform(.8, 1.5)*(rng.random() < .35),
                 sharpened=rng.uniform(.2, 1.5)*(rng.random() < .35), jpeg=int(rng.integers(60, 96)),
-                mark=str(rng.choice(["", "arrow", "circle"], p=[.88, .08, .04])), degrees=rng.normal(0, 1.5))
+                mark=str(rng.choice(["", "arrow", "circle", "letter"], p=[.91, .04, .02, .03])), degrees=rng.normal(0, 1.5))
 
 # %% ../nbs/04b_scanner.ipynb #74e42ecc
 def make_acquisition(
@@ -90,8 +90,8 @@ def make_acquisition(
     "How this patient was scanned and published: drawn by keyed random numbers."
     rng = random_for(seed, 30)
     kernel, thickness_mm = rng.triangular(-1, .3, 1), float(np.clip(rng.lognormal(.4, .45), .6, 5))
-    noise_hu = float(np.clip(rng.lognormal(3.35, .5)*1.6**kernel*(1.5/thickness_mm)**.5, 5, 60))
-    scan = Acquisition(kernel, noise_hu, thickness_mm, streaks_hu=rng.uniform(10, 40)*(rng.random() < .2))
+    noise_hu = float(np.clip(rng.lognormal(3.4, .45)*1.6**kernel*(1.5/thickness_mm)**.5, 5, 60))
+    scan = Acquisition(kernel, noise_hu, thickness_mm, streaks_hu=rng.uniform(10, 50)*(rng.random() < .2))
     if not published: return scan
     if style == "medseg": return replace(scan, **make_picture(rng))
     return replace(scan, window=(-1250, 250), guess=(-1250, 250)) if rng.random() < .5 else scan
@@ -102,16 +102,17 @@ def noise_map(hu, view, scan, rng) -> np.ndarray:   # float32 (H, W), HU
     narrow, wide = kernel_mm(scan)
     def strength(px_mm):                            # of the two blurs' difference, averaged over a pixel
         a, b = narrow**2 + px_mm**2/12, wide**2 + px_mm**2/12
-        return (1/(4*a) - .9/(a + b) + .81/(4*b))**.5
+        return (1/(4*a) - .75/(a + b) + .75**2/(4*b))**.5
     noise = rng.standard_normal(view.shape, dtype=np.float32)
-    noise = blurred(noise, narrow, view) - .9*blurred(noise, wide, view)
+    noise = blurred(noise, narrow, view) - .75*blurred(noise, wide, view)
     noise *= scan.noise_hu*strength(view.px_mm)/strength(.75)/max(float(noise.std()), 1e-6)
     water = 1 + hu.clip(-1000, 1000)/1000
     across, down = water.sum(1)*(view.x[1] - view.x[0]), water.sum(0)*(view.y[1] - view.y[0])     # mm
     noise *= np.sqrt(np.exp(.006*across)[:, None] + np.exp(.006*down))/2.8       # 1 in the middle of a chest
     if scan.streaks_hu:
-        lines = cv2.resize(rng.standard_normal((len(hu), 6), dtype=np.float32), view.shape[::-1])
-        noise += lines*(scan.streaks_hu*(across/300).clip(0, 1.5)**4)[:, None]
+        grain = rng.standard_normal((len(hu), int(np.ptp(view.x)/8) + 2), dtype=np.float32)     # 8 mm long, a pixel high
+        strength_hu = scan.streaks_hu*min(1, .75/view.px_mm)**.5*(across/250).clip(0, 1.5)**2
+        noise += cv2.resize(grain, view.shape[::-1])*strength_hu[:, None]
     return noise
 
 def kernel_mm(scan): return .52*2**(-.7*scan.kernel), 1.5*2**(-.7*scan.kernel)
@@ -134,40 +135,43 @@ def scanned(
 
 # %% ../nbs/04b_scanner.ipynb #478466f7
 def as_picture(
-    hu,                   # float32 (H, W)
-    scan: Acquisition,    # with a window
+    hu,                                # float32 (H, W)
+    view,                              # View; its `scan` has a window
     rng: np.random.Generator = None,   # places the mark
-) -> np.ndarray:          # float32 (H, W), HU guessed back
+) -> np.ndarray:                       # float32 (H, W), HU guessed back
     "HU -> gray values of 8 bits, as a publisher shows them -> HU guessed back, a little wrong."
-    low, high = scan.window
+    scan, (low, high), (black, white) = view.scan, view.scan.window, view.scan.guess
     gray = ((hu - low)/(high - low)).clip(0, 1)**scan.gamma*255
-    if scan.stored < 1: gray = cv2.resize(gray, None, fx=scan.stored, fy=scan.stored, interpolation=cv2.INTER_AREA)
-    if scan.sharpened: gray += scan.sharpened*(gray - cv2.GaussianBlur(gray, (0, 0), 1.2))
+    share = min(1, view.px_mm/max(scan.stored_mm, .01))
+    if share < 1: gray = cv2.resize(gray, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    if scan.sharpened: gray += scan.sharpened*(gray - blurred(gray, .9, view))
     gray = gray.clip(0, 255).round().astype(np.uint8)
     if scan.mark: draw_mark(gray, scan.mark, rng)
-    if scan.jpeg:
-        gray = cv2.imdecode(cv2.imencode(".jpg", gray, [cv2.IMWRITE_JPEG_QUALITY, scan.jpeg])[1], cv2.IMREAD_GRAYSCALE)
-    if scan.stored < 1: gray = cv2.resize(gray, hu.shape[::-1], interpolation=cv2.INTER_CUBIC)
-    return gray.astype(np.float32)*((scan.guess[1] - scan.guess[0])/255) + scan.guess[0]
+    if scan.jpeg:   # its blocks are of 0.75 mm pixels: in larger pixels they average out
+        quality = 100 - int((100 - scan.jpeg)*min(1, .75/view.px_mm))
+        gray = cv2.imdecode(cv2.imencode(".jpg", gray, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE)
+    if share < 1: gray = cv2.resize(gray, hu.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return gray.astype(np.float32)*((white - black)/255) + black
 
 # %% ../nbs/04b_scanner.ipynb #15d9fc45
 def draw_mark(gray, mark, rng):
-    "An arrow or a circle, black or white: publishers point at what they write about."
+    "An arrow, a circle, a letter for the side, black or white: publishers point at what they write about."
     (h, w), color, length = gray.shape, int(rng.choice([0, 255])), max(gray.shape)//14
     x, y = (int(v) for v in rng.uniform((.1*w, .1*h), (.9*w, .9*h)))
     if mark == "circle": cv2.ellipse(gray, (x, y), (2*length, int(1.6*length)), 0, 0, 360, color, 1, cv2.LINE_AA)
+    elif mark == "letter": cv2.putText(gray, "R", (3, 3 + length), 0, length/30, color, 1, cv2.LINE_AA)
     else:
         dx, dy = (int(v) for v in rng.normal(0, length, 2))
         cv2.arrowedLine(gray, (x + dx, y + dy), (x, y), color, 1 + length//20, cv2.LINE_AA, tipLength=.4)
 
 # %% ../nbs/04b_scanner.ipynb #bcd271b0
-def on_canvas(hu, masks, size, scan, rng) -> tuple:   # HU int16, then each mask, all (size, size)
+def on_canvas(hu, masks, size, view, rng) -> tuple:   # HU int16, then each mask, all (size, size)
     "A crop (H, W), turned a little, as a picture in the middle of an empty square."
-    h, w = hu.shape
+    scan, (h, w) = view.scan, hu.shape
     turn = cv2.getRotationMatrix2D((w/2, h/2), scan.degrees, 1)
     hu = cv2.warpAffine(hu, turn, (w, h), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     masks = [cv2.warpAffine(m, turn, (w, h), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE) for m in masks]
-    crop, canvas_hu = as_picture(hu, scan, rng), scan.guess[0] if scan.canvas_hu is None else scan.canvas_hu
+    crop, canvas_hu = as_picture(hu, view, rng), scan.guess[0] if scan.canvas_hu is None else scan.canvas_hu
     top, left = (size - h)//2, (size - w)//2
     pad = ((top, size - h - top), (left, size - w - left))
     picture = np.pad(crop.clip(-1610, 1500), pad, constant_values=canvas_hu).round().astype(np.int16)

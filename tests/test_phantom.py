@@ -353,13 +353,13 @@ def test_noise_is_strong_where_the_body_is_wide():
     assert not rows[0].any() and rows[1][118:138].mean() > 20 > 2 > rows[1][:60].mean()
 
 def test_a_picture_is_clipped_and_has_256_levels():
-    hu = np.linspace(-2000, 1000, 90_000, dtype=np.float32).reshape(300, 300)
+    hu, view = np.linspace(-2000, 1000, 90_000, dtype=np.float32).reshape(300, 300), cylinder(300)[1]
     for low, high in ((-1250, 250), (-1350, 150), (-1000, 400)):
-        shown = as_picture(hu, Acquisition(window=(low, high), guess=(low, high)))
+        shown = as_picture(hu, replace(view, scan=Acquisition(window=(low, high), guess=(low, high))))
         inside = (hu > low) & (hu < high)
         assert (shown.min(), shown.max(), len(np.unique(shown))) == (low, high, 256)
         assert np.abs(shown - hu)[inside].max() <= (high - low)/255/2 + .01
-        guessed = as_picture(hu, Acquisition(window=(low, high), guess=(low - 50, high + 100)))
+        guessed = as_picture(hu, replace(view, scan=Acquisition(window=(low, high), guess=(low - 50, high + 100))))
         assert guessed.min() == low - 50 and abs(guessed.max() - high - 100) < .01
 
 def test_volumes_are_in_hu_as_measured_unless_published():
