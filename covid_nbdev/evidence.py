@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['bootstrap_interval', 'Difference', 'paired_difference']
 
-# %% ../nbs/17_evidence.ipynb #ba10583b
+# %% ../nbs/17_evidence.ipynb #834115b6
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from .core import BadInput
 from .metrics import miou_pooled
 
-# %% ../nbs/17_evidence.ipynb #cb430a13
+# %% ../nbs/17_evidence.ipynb #6e3c7578
 def bootstrap_interval(
     matrices,            # (N, n, n) confusion matrices, one per slice
     classes=None,        # class numbers to average; None for all
@@ -29,7 +29,7 @@ def bootstrap_interval(
     low, high = np.nanpercentile(draws, [2.5, 97.5])
     return float(low), float(high)
 
-# %% ../nbs/17_evidence.ipynb #e9f88bef
+# %% ../nbs/17_evidence.ipynb #8bd05bd7
 class Difference(NamedTuple):
     "What `paired_difference` finds."
     difference: float             # mean of a − b
@@ -56,7 +56,7 @@ def paired_difference(
     low, high = np.percentile(total[drawn].sum(1)/slices[drawn].sum(1), [2.5, 97.5])
     return Difference(float(difference.mean()), (float(low), float(high)), _sign_flip(total, n_draws, rng))
 
-# %% ../nbs/17_evidence.ipynb #e741fb96
+# %% ../nbs/17_evidence.ipynb #aa5651ef
 def _sign_flip(total, n_draws, rng) -> float:
     "If a and b were alike, each patient's sum of differences could as well be its opposite: how often is that as far off?"
     n, exact = len(total), 2**len(total) <= n_draws
