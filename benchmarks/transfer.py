@@ -14,9 +14,10 @@ Rows (a seed decides on computed patients, first weights, order and augmentation
     imagenet-real            real slices, from ImageNet weights
     phantom-real             computed patients, then real slices
     imagenet-phantom-real    ImageNet weights, computed patients, then real slices
-    phantom-lite2, imagenet-phantom    (on request) the networks of the two rows above before they see real slices
+    thresholds               no network: an HU interval for each lesion class, searched on the real slices
+    phantom-lite2, imagenet-phantom    (on request) the networks of phantom-real and imagenet-phantom-real before they see real slices
 
-The five rows with real slices have one encoder (lite2) and one recipe: only what the network starts from differs. What
+The four rows of networks with real slices have one encoder (lite2) and one recipe: only what the network starts from differs. What
 trains on real slices has them from the 25th on. With --score develop it is trained once for each fold and measured on the
 slices left out; what has seen no real slice is measured on all of these. With --score test everything is measured on the
 first 24, and each such reading is noted in a log beside the table. Networks are kept as they are after the last epoch,
@@ -45,7 +46,7 @@ from covid_nbdev.evidence import paired_difference
 from covid_nbdev.leaks import folds
 from covid_nbdev.masks import FOLD_TABLE, onehot_codes
 from covid_nbdev.metrics import ConfusionMatrix, confusion
-from covid_nbdev.results import Predictor
+from covid_nbdev.results import Predictor, threshold_baseline
 from covid_nbdev.run import train_run
 from covid_nbdev.train import TrainConfig
 
@@ -53,10 +54,12 @@ ROWS = {"phantom-1x": [("demo", 1)], "phantom-2x": [("demo", 2)], "phantom-4x": 
         "real": [("real", None)], "imagenet-real": [("real", "imagenet")],
         "phantom-real": [("first", None), ("real", "before")],
         "imagenet-phantom-real": [("first", "imagenet"), ("real", "before")],
+        "thresholds": [("thresholds", None)],
         "phantom-lite2": [("first", None)], "imagenet-phantom": [("first", "imagenet")]}
 PAIRS = [("phantom-2x", "phantom-1x"), ("phantom-4x", "phantom-1x"), ("imagenet-real", "real"), ("phantom-real", "real"),
          ("phantom-real", "imagenet-real"), ("imagenet-phantom-real", "imagenet-real"), ("imagenet-phantom-real", "phantom-real"),
-         ("phantom-1x", "imagenet-real"), ("phantom-4x", "imagenet-real")]
+         ("phantom-1x", "imagenet-real"), ("phantom-4x", "imagenet-real"), ("phantom-1x", "thresholds"), ("phantom-4x", "thresholds"),
+         ("imagenet-real", "thresholds")]
 N_TEST = 24             # MedSeg's first slices: the deck's validation
 LITE2 = dict(encoder="lite2", batch_size=8, size=256, lr=1e-3, loss="ce+dice")
 RECIPES = {"demo": {**{f"phantom.{k}": v for k, v in _DEMO["phantom"].items() if k != "seed"}, **_DEMO["train"]},
@@ -79,6 +82,7 @@ PHANTOM = phantom_code()
 # ---- what is trained: a row is a list of stages, and each stage a dict from which everything about it follows
 
 def stage(kind: str, start, seed: int, a) -> dict:
+    if kind == "thresholds": return dict(data="real", fold=None, thresholds=True)
     recipe = dict(a.recipes[kind])
     copies = start if kind == "demo" else recipe.pop("copies", 1)
     made = {k.partition(".")[2]: recipe.pop(k) for k in [*recipe] if k.startswith("phantom.")}
@@ -151,10 +155,13 @@ def last_weights(run: Path) -> Path:
     return run/"final.safetensors"
 
 
-def trained(stages: list[dict], real: Real, work: Path) -> tuple[Path, float, int]:
-    "The last stage's weights, minutes and steps of all stages. What is trained already is not trained again."
+def trained(stages: list[dict], real: Real, work: Path) -> tuple:
+    "The last stage's weights (or its thresholds), minutes and steps of all stages. What is trained already is not trained again."
     weights, minutes, steps = None, 0, 0
     for n, s in enumerate(stages, 1):
+        if "thresholds" in s:
+            rows = slice(None) if s["fold"] is None else real.folds[s["fold"]][0]
+            return threshold_baseline(real.images[rows], real.labels[rows]), 0., 0
         run = work/f"run-{short([stages[:n], real.key if s['data'] == 'real' else 0])}"
         store = real.training_store(s["fold"]) if s["data"] == "real" else computed_store(s, work)
         start = os.fspath(weights) if s["start"] == "before" else s["start"]
@@ -172,9 +179,9 @@ def trained(stages: list[dict], real: Real, work: Path) -> tuple[Path, float, in
 
 # ---- what is measured
 
-def matrices(weights: Path, images, labels, change=None) -> np.ndarray:
+def matrices(found, images, labels, change=None) -> np.ndarray:
     "A confusion matrix for each slice, at the masks' own size."
-    predictor = Predictor(weights)
+    predictor = Predictor(found) if isinstance(found, Path) else found
     return np.stack([confusion(predictor(hu if change is None else change(hu, true)), true) for hu, true in zip(images, labels)])
 
 
@@ -319,7 +326,7 @@ PROBES = {"as it is": None, "outside the true lungs: air": outside(-1000), "outs
 
 def probe(a, real: Real):
     "Networks that saw no real slice, on changed slices: where the score falls, there is what they look at; where it rises, what misleads them."
-    rows = [row for row in a.rows if ROWS[row][-1][0] != "real"]
+    rows = [row for row in a.rows if ROWS[row][-1][0] in ("demo", "first")]
     if not rows: raise SystemExit("--probe wants rows without real slices, such as --rows phantom-1x")
     images, labels = (real.images, real.labels) if a.score == "develop" else real.load(range(N_TEST))[:2]
     note_reading(a, f"probes of {', '.join(rows)}, seeds {a.seeds}")
@@ -352,7 +359,7 @@ def changed(name: str, pairs: list[str]) -> dict:
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("folder", metavar="REAL", help="a folder in Kaggle's layout with real slices")
-    p.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS)[:7], metavar="NAME")
+    p.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS)[:8], metavar="NAME")
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     p.add_argument("--score", choices=["develop", "test"], default="develop", help="slices from the 25th on (default), or the first 24")
     p.add_argument("--folds", type=int, default=4, help="of --score develop, for rows that train on real slices (4)")

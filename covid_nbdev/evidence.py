@@ -48,10 +48,11 @@ def paired_difference(
     if np.isinf(a).any() or np.isinf(b).any(): raise BadInput("an infinite score", "finite ones, or NaN for none")
     both = ~np.isnan(a - b)
     names = np.arange(len(a)) if groups is None else np.asarray(groups)
+    if names.shape != a.shape: raise BadInput(f"groups {names.shape} for scores {a.shape}", "a patient for each slice")
     of, difference = np.unique(names[both], return_inverse=True)[1], (a - b)[both]
     total, slices = np.bincount(of, difference), np.bincount(of)
     n, rng = len(total), np.random.default_rng(0)
-    if n < 2: raise BadInput(f"both scores for {n} patients or slices", "2 or more, to tell how they differ")
+    if n < 2: raise BadInput(f"patients (or slices) with both scores: {n}", "2 or more")
     drawn = rng.integers(0, n, (n_draws, n))
     low, high = np.percentile(total[drawn].sum(1)/slices[drawn].sum(1), [2.5, 97.5])
     return Difference(float(difference.mean()), (float(low), float(high)), _sign_flip(total, n_draws, rng))
