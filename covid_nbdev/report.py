@@ -16,7 +16,8 @@ import pandas as pd
 from .core import atomic_file
 from .etl import split, Store
 from .masks import class_numbers, CLASSES
-from .metrics import bootstrap_interval, confusion
+from .evidence import bootstrap_interval
+from .metrics import confusion
 from .results import evaluate, plot_overlays, predict, Predictor, TELLING_TITLES, telling_slices
 from .run import load_config
 from .train import plot_history

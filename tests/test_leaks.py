@@ -1,5 +1,6 @@
 """Near-duplicates planted among phantom slices, and the known pair in real CT."""
 import tracemalloc
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -7,7 +8,8 @@ import pandas as pd
 import pytest
 
 from conftest import real_data
-from covid_nbdev.leaks import content_box, near_duplicates, similarity
+from covid_nbdev.core import BadInput
+from covid_nbdev.leaks import content_box, folds, near_duplicates, similarity
 from covid_nbdev.phantom import make_slice
 
 
@@ -73,6 +75,42 @@ def test_memory_does_not_grow_with_the_slices():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 120*256*256, f"{peak/1e6:.1f} MB for 15.7 MB of slices"
+
+
+def store_of(images, patients, split="train"):
+    "What `folds` looks at of a store."
+    return SimpleNamespace(images=images, index=pd.DataFrame({"patient": patients, "split": split}))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_folds_never_separate_a_patient_or_twins(seed):
+    "Random pictures, patients of one to four slices, some unknown; twins planted, also between patients and in chains."
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.integers(20, 60)), int(rng.integers(2, 6))
+    images = [cv2.resize(rng.normal(-300, 300, (8, 8)), (64, 64), interpolation=cv2.INTER_NEAREST) for _ in range(n)]
+    for _ in range(6):
+        one, other = rng.choice(n, 2, replace=False)
+        images[other] = images[one]*.8 - 50
+    patients = np.array([f"P{v}" if v < n//3 else "" for v in rng.integers(0, n//2, n)], object)
+    split = np.where(rng.random(n) < .2, "test", np.where(rng.random(n) < .3, "valid", "train"))
+    found = folds(store_of(np.array(images), patients, split), k, seed)
+    alike, labeled = similarity(images), np.flatnonzero(split != "test")
+    assert len(found) == k
+    np.testing.assert_array_equal(np.sort(np.concatenate([valid for _, valid in found])), labeled)
+    for train, valid in found:
+        assert len(train) and len(valid) and sorted([*train, *valid]) == labeled.tolist()
+        assert not (set(patients[train]) & set(patients[valid])) - {""}
+        assert alike[np.ix_(train, valid)].max() < .95
+
+
+def test_folds_are_even_drawn_by_the_seed_and_of_the_rows_asked_for(images):
+    store = store_of(images, [""]*16)
+    sizes = [len(valid) for _, valid in folds(store, 5)]
+    assert max(sizes) - min(sizes) <= 1
+    def parts(**how): return [valid.tolist() for _, valid in folds(store, 4, **how)]
+    assert parts() == parts() and parts(seed=1) != parts()
+    assert sorted(sum(parts(rows=[9, 3, 4, 1]), [])) == [1, 3, 4, 9]
+    with pytest.raises(BadInput, match="4 folds.*2 to 3"): folds(store_of(images, list("aabbcc") + ["c"]*10), 4)
 
 
 @pytest.mark.skipif(real_data() is None, reason="real CT not found: set COVID_REAL_DATA")

@@ -10,7 +10,7 @@ from covid_nbdev.core import BadInput
 from covid_nbdev.etl import build_store
 from covid_nbdev.extent import lesion_extent
 from covid_nbdev.masks import class_numbers, mask_to_onehot, onehot_to_mask, paint_errors, show_mask
-from covid_nbdev.metrics import (ConfusionMatrix, bootstrap_interval, confusion, dice, iou, miou, miou_by_batch,
+from covid_nbdev.metrics import (ConfusionMatrix, confusion, dice, iou, miou, miou_by_batch,
                                  miou_per_image, miou_pooled)
 from covid_nbdev.play import scores_html, second_reader_html
 from covid_nbdev.report import write_submission
@@ -199,10 +199,3 @@ def test_memory_stays_constant():
     cm = ConfusionMatrix()
     for seed in range(50): cm.update(*labels(seed, 4, 32))
     assert set(vars(cm)) == {"counts"} and cm.counts.shape == (4, 4) and cm.counts.sum() == 50*32*32
-
-
-def test_interval_by_patient_is_wider_than_by_slice():
-    rng = np.random.default_rng(0)
-    matrices = np.repeat(rng.integers(1, 50, (12, 4, 4)), 4, axis=0)         # four equal slices a patient
-    by_slice, by_patient = bootstrap_interval(matrices), bootstrap_interval(matrices, groups=np.repeat(np.arange(12), 4))
-    assert by_slice[1] - by_slice[0] < by_patient[1] - by_patient[0]

@@ -1,0 +1,100 @@
+"""Intervals and paired differences, against SciPy and by hand; benchmarks/transfer.py goes on where it was stopped."""
+import subprocess, sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from conftest import ROOT
+from covid_nbdev.core import BadInput
+from covid_nbdev.evidence import bootstrap_interval, paired_difference
+from covid_nbdev.phantom import write_phantom_dataset
+
+
+def test_interval_by_patient_is_wider_than_by_slice():
+    rng = np.random.default_rng(0)
+    matrices = np.repeat(rng.integers(1, 50, (12, 4, 4)), 4, axis=0)         # four equal slices a patient
+    by_slice, by_patient = bootstrap_interval(matrices), bootstrap_interval(matrices, groups=np.repeat(np.arange(12), 4))
+    assert by_slice[1] - by_slice[0] < by_patient[1] - by_patient[0]
+
+
+def mean_difference(a, b, axis): return np.mean(a - b, axis=axis)
+
+
+@pytest.mark.parametrize("n", [2, 5, 10, 13])
+def test_all_choices_of_signs_as_scipy(n):
+    a, b = np.random.default_rng(n).normal(.3, 1, (2, n)) + [[.4], [0]]
+    exact = stats.permutation_test((a, b), mean_difference, permutation_type="samples", n_resamples=np.inf, vectorized=True)
+    found = paired_difference(a, b)
+    assert found.p == pytest.approx(exact.pvalue) and found.difference == pytest.approx((a - b).mean())
+
+
+@pytest.mark.parametrize("shift", [0, .1, .25])
+def test_many_patients_as_scipy(shift):
+    "Random draws: p and the interval's ends within what ten thousand draws leave open."
+    a, b = np.random.default_rng(3).normal(0, 1, (2, 80))
+    a += b + shift                                     # what is common to both drops out
+    found = paired_difference(a, b)
+    chance = stats.permutation_test((a, b), mean_difference, permutation_type="samples", n_resamples=20_000, vectorized=True, random_state=1)
+    assert found.p == pytest.approx(chance.pvalue, abs=.02)
+    ends = stats.bootstrap((a - b,), np.mean, method="percentile", n_resamples=20_000, random_state=1).confidence_interval
+    assert found.ci95 == pytest.approx(tuple(ends), abs=.012)
+    assert paired_difference(b, a).p == pytest.approx(found.p, abs=.02) and paired_difference(b, a).difference == -found.difference
+
+
+def test_patients_are_drawn_and_turned_as_a_whole():
+    "Copies of slices change nothing when they belong to their patient; a patient's weight is the number of its slices."
+    a, b = np.random.default_rng(0).normal(.5, 1, (2, 8))
+    once, copies = paired_difference(a, b), paired_difference(np.repeat(a, 3), np.repeat(b, 3), np.repeat(list("hgfedcba"), 3))
+    assert copies.p == once.p and copies.difference == pytest.approx(once.difference)
+    uneven = paired_difference([1., 1, 1, 0], [0., 0, 0, 0], ["x", "x", "x", "y"])
+    assert uneven.difference == .75 and uneven.ci95 == (0, 1) and uneven.p == 1     # y turns for nothing: all 4 are as far
+
+
+def test_slices_without_both_scores_are_left_out():
+    a, b = [.3, np.nan, .5, .4], [.1, .2, np.nan, .1]
+    assert paired_difference(a, b, ["x", "x", "y", "z"]) == paired_difference([.3, .4], [.1, .1])
+    difference, ci95, p = paired_difference([.5, .5], [.5, .5])
+    assert (difference, ci95, p) == (0, (0, 0), 1)
+
+
+@pytest.mark.parametrize("a, b, groups, says", [([1, 2], [1], None, "scores"), ([[1, 2]], [[1, 2]], None, "scores"), ([1, np.inf], [1, 1], None, "infinite"),
+                                                ([1, 2], [0, 0], ["x", "x"], "with both scores: 1"), ([np.nan, 1], [0, 0], None, "with both scores: 1"),
+                                                ([1, 2], [0, 0], ["x"], "groups")])
+def test_what_cannot_be_compared(a, b, groups, says):
+    with pytest.raises(BadInput, match=says): paired_difference(a, b, groups)
+
+
+def test_false_alarms_are_as_rare_as_p_says():
+    "Two equal methods, ten slices a patient that resemble one another: by patient p < 0.05 in about 1 of 20; by slice far more often."
+    rng, patient = np.random.default_rng(0), np.repeat(np.arange(12), 10)
+    alarms = np.zeros(2)
+    for _ in range(200):
+        difference = rng.normal(0, 1, 12)[patient] + rng.normal(0, .5, 120)
+        alarms += [paired_difference(difference, np.zeros(120), g, n_draws=500).p < .05 for g in (patient, None)]
+    assert alarms[0] <= 20 and alarms[1] > 60
+
+
+# ---- benchmarks/transfer.py, on computed slices in the place of real ones
+
+TINY = "n_radiopaedia=0 phantom.n_medseg=12 phantom.size=64 size=64 encoder=efficientnet-b0 batch_size=4 epochs=1".split()
+
+
+@pytest.mark.slow
+def test_transfer_goes_on_where_it_was_stopped(tmp_path):
+    "Rows that were measured are not trained again; each look at the first 24 slices is noted; develop never needs one."
+    write_phantom_dataset(tmp_path/"real", n_radiopaedia=0, n_medseg=34, n_test=1, size=64, seed=5)
+    tiny = [f"phantom.{TINY[0]}", *TINY[1:]]
+    def run(*more):
+        command = [sys.executable, ROOT/"benchmarks"/"transfer.py", tmp_path/"real", "--out", tmp_path/"t.csv", "--work", tmp_path/"work", "--seeds", "0",
+                   "--threads", "1", "--demo", *tiny, "--first", *tiny, "copies=1", "--real", *TINY[3:], "--folds", "2", *more]
+        return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
+    log = tmp_path/"t.readings.log"
+    assert "| phantom-1x | 0 |" in run("--rows", "phantom-1x", "phantom-real") and not log.exists()
+    assert "----" not in run("--rows", "phantom-1x", "phantom-real").replace("|---", "")
+    out = run("--rows", "phantom-1x", "real", "--score", "test")
+    assert "reading number 1" in out and len(log.read_text().splitlines()) == 1
+    table = pd.read_csv(tmp_path/"t.csv")
+    assert table[["row", "score", "slices"]].to_numpy().tolist() == [["phantom-1x", "develop", 10], ["phantom-real", "develop", 10],
+                                                                     ["phantom-1x", "test", 24], ["real", "test", 24]]
