@@ -97,7 +97,6 @@ def _make(file: Path, work: Path, first: TrainConfig, settings: dict, **how) -> 
         patients=int(trained["patient"].nunique()), valid_lesion_miou=about["lesion_miou"])
     with atomic_file(file) as tmp: tmp.write_bytes(safetensors.torch.save(tensors, {"covid_nbdev": json.dumps(about)}))
 
-# %% ../nbs/14c_pretrain.ipynb #11ba9709
 def _wait(folder: Path, end: float) -> None:
     "Until no other process works there, or the time is over."
     waiting = None
@@ -108,6 +107,7 @@ def _wait(folder: Path, end: float) -> None:
             if not waiting: print(waiting := f"waiting for the same weights: {e.parts[0]}", flush=True)
         time.sleep(1)
 
+# %% ../nbs/14c_pretrain.ipynb #11ba9709
 def pretrain(
     config: TrainConfig,               # of the run that is to come
     slices: int = SLICES,              # computed slices, a tenth of them in whole volumes
