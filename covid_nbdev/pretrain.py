@@ -89,7 +89,7 @@ def _make(file: Path, work: Path, first: TrainConfig, settings: dict, **how) -> 
     store = Store(work/"store")
     history = train_run(store, work/"run", first, resume=True, **how)
     if len(history) < first.epochs:
-        raise BadInput(f"the end of the time after {len(history)} of {first.epochs} epochs on computed patients",
+        raise BadInput(f"no time left after {len(history)} of {first.epochs} epochs on computed patients",
                        "time for all of them", "start again: it goes on from there")
     trained, best = store.index.iloc[split(store).train], work/"run"/"best.safetensors"
     about, tensors = read_about(best), read_weights(best)
@@ -136,7 +136,7 @@ def pretrain(
         if not _is_whole(file, settings):
             _make(file, work, first, settings, device=device, progress=progress, on_epoch=on_epoch,
                   deadline_s=end - time.monotonic())
-        for name in ("store", "run"): shutil.rmtree(work/name, ignore_errors=True)
+        for part in filter(Path.is_dir, [*work.iterdir()]): shutil.rmtree(part, ignore_errors=True)
     with suppress(OSError): work.rmdir()
     torch.cuda.empty_cache()        # for the processes that train next
     return file
