@@ -93,7 +93,7 @@ def _print_results(run: Path, store, history, config, device) -> None:
     print(f"results in {run}: metrics.json, curves.png, overlays.png, model_card.md. Not for diagnosis.")
 
 # %% ../nbs/23_cli.ipynb #af511949
-@command("covid_train runs/store runs/first --epochs 30 --size 256", "Nothing was changed: run it again.")
+@command("covid_train runs/store runs/first --epochs 30 --weights phantom", "Nothing was changed: run it again.")
 def covid_train(
     data: str,                 # a store, or a folder with Kaggle's files
     run: str,                  # folder of this run
@@ -102,7 +102,7 @@ def covid_train(
     size: int = None,          # side of the network's input, a multiple of 32 (256)
     lr: float = None,          # highest learning rate of the one-cycle schedule (0.001)
     encoder: str = None,       # any of segmentation-models-pytorch's, or lite2 (efficientnet-b2)
-    weights: str = None,       # none, imagenet, or a file of weights (none)
+    weights: str = None,       # none, imagenet, phantom (computed patients first), or a file of weights (none)
     upsample: str = None,      # transpose, the deck's, or nearest (transpose)
     patience: int = None,      # stop after so many epochs without a better one (7)
     best: str = None,          # what makes an epoch better: valid_loss, the deck's, or lesion_miou (valid_loss)
@@ -133,6 +133,7 @@ def covid_train(
         raise BadInput(f"an earlier run in {run}", "a new folder", "go on with it by --resume, or move it aside by --force")
     from accelerate import PartialState
     from covid_nbdev.devices import check_gpu
+    from covid_nbdev.pretrain import pretrain
     from covid_nbdev.run import lock_run, train_parallel, train_run
     from covid_nbdev.train import TrainConfig
     device = check_gpu(device, print if first else lambda line: None)
@@ -143,7 +144,10 @@ def covid_train(
     store = Store(run/"store" if (run/"store").is_dir() else data)
     train = train_run if gpus == 1 else partial(train_parallel, processes=gpus or None)
     try:
-        history = train(store, run, config, resume=True, device=device)
+        start = None
+        if config.weights == "phantom" and not (run/"last.pt").is_file():      # else the weights are in there
+            with lock_run(run): start = pretrain(config, device=device)
+        history = train(store, run, config, resume=True, device=device, start=start)
         with lock_run(run):
             if first: _print_results(run, store, history, config, device)
     except KeyboardInterrupt:
@@ -225,7 +229,7 @@ def covid_kernel(
     dest: str,                           # new folder; one that is there already is only pushed
     user: str = None,                    # Kaggle user name (the client's)
     accelerator: str = "NvidiaTeslaT4",  # Kaggle's name of it: two T4
-    weights: str = None,                 # file of weights, for a data set beside the notebook
+    weights: str = None,                 # file of weights, for a data set; or phantom: computed patients first
     lite: bool = False,                  # encoder lite2 with ImageNet weights, from their package
     go_on: bool = False,                 # attach the output of the kernel's last version
     encoder: str = None,                 # as for covid_train (efficientnet-b2)

@@ -174,3 +174,10 @@ def summed(
 ) -> list:
     "Each value added up over all processes."
     return [sum(parts) for parts in zip(*gathered(values))]
+
+def _check_shares(loaders, config, processes: int) -> None:
+    "Raise `BadInput` if the processes can't share out a batch, or get too little of it for batch normalization."
+    for n in {loader.batch_size for loader in loaders[:2]}:     # with few slices, training batches are smaller
+        found = f"batches of {n} at {config.size} pixels for {processes} GPUs"
+        if n % processes: raise BadInput(found, "a batch size that they can share out evenly", "change --batch_size")
+        if n == processes > 1 and config.size < 64: raise BadInput(found, "2 slices for each or more")

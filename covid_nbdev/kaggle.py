@@ -189,7 +189,7 @@ def build_kernel(
     dest,                                # new folder
     user: str | None = None,             # Kaggle user name; the client's if None
     accelerator: str = "NvidiaTeslaT4",  # Kaggle's name: two T4
-    weights=None,                        # a file of weights, for a data set beside the notebook
+    weights=None,                        # a file of weights, for a data set; or "phantom": computed patients first
     lite: bool = False,                  # encoder lite2 and its ImageNet weights from the package
     go_on: bool = False,                 # attach the output of the kernel's last version
     **settings,                          # of the notebook's first cell, such as epochs=10, size=256
@@ -202,7 +202,8 @@ def build_kernel(
     owner, dataset = user or configured_user() or OWNER, None
     encoder = settings.get("encoder", "efficientnet-b2")
     with atomic_folder(dest) as tmp:
-        if weights or lite: dataset, settings["weights"] = _write_dataset(tmp/"weights", owner, weights, encoder)
+        if weights == "phantom": settings["weights"] = weights
+        elif weights or lite: dataset, settings["weights"] = _write_dataset(tmp/"weights", owner, weights, encoder)
         _fill(nb, settings)
         about = _kernel_metadata(owner, accelerator, dataset, go_on)
         (tmp/about["code_file"]).write_text(json.dumps(nb, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -29,7 +29,9 @@ def measure(
     progress: bool = True,     # show a bar
 ) -> tuple[dict, list]:        # what metrics.json holds; predicted labels uint8 (H, W) of the validation rows
     "`evaluate`, and 95 % bootstrap intervals of the two mean IoUs."
-    metrics, preds = evaluate(run, store, progress)
+    predictor = run if isinstance(run, Predictor) else Predictor(run)
+    metrics, preds = evaluate(predictor, store, progress)
+    if "pretrained" in predictor.about: metrics["pretrained"] = predictor.about["pretrained"]
     rows = split(store).valid
     matrices = [confusion(pred, store.labels[row][store.inside]) for pred, row in zip(preds, rows)]
     groups = [patient or f"slice {i}" for i, patient in enumerate(store.index["patient"].iloc[rows])]
@@ -83,8 +85,12 @@ def model_card(
 ) -> str:                # Markdown
     "What was trained on what, what was measured, what it is not for."
     chosen_by = "highest lesion mIoU" if config.get("best") == "lesion_miou" else "lowest loss"
+    start = config["weights"] or "random"
+    if first := metrics.get("pretrained"):
+        start = (f"pretrained on {first['patients']} computed patients, no real data ({first['train_slices']} slices, "
+                 f"{first['epochs']} epochs at {first['size']} pixels, version {first['phantom']} of the phantom)")
     facts = f"""- Network: U-Net++ with {config['encoder']}, upsampling {config['upsample']}
-- Weights at the start: {config['weights'] or 'random'}
+- Weights at the start: {start}
 - Data: {', '.join(f'{n} slices of {s}' for s, n in sources.items())}
 - Split: {metrics['n_train']} training slices, {metrics['n_valid']} validation slices (the deck's split)
 - Training: size {metrics['train_size']}, loss {config['loss']}, class weights {config['class_weights']}, \

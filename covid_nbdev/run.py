@@ -27,17 +27,18 @@ import safetensors.torch
 import torch
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
-from safetensors import safe_open, SafetensorError
+from safetensors import SafetensorError
 from torch.optim.lr_scheduler import OneCycleLR
 
 from .augment import dataloaders, Loaders
 from .core import atomic_file, BadInput, progress_bar
-from .devices import check_gpu, gathered, gpu_verdicts, launched_accelerator, memory_advice, placed
+from .devices import _check_shares, check_gpu, gathered, gpu_verdicts, launched_accelerator, memory_advice, placed
 from .etl import Store
 from .hu import Standardizer
 from .masks import CLASSES
 from .model import bare_model, build_model
 from .train import _try_network, fit, HISTORY, Learner, TrainConfig
+from .weights import read_about
 
 # %% ../nbs/14a_run.ipynb #768e983d
 def save_config(
@@ -64,8 +65,7 @@ def load_model(
     if not file.is_file():
         raise BadInput(f"no best.safetensors in {path.name}", "a run's folder", "train one: covid_train DATA RUN")
     try:
-        with safe_open(file, "pt") as f: about = json.loads((f.metadata() or {})["covid_nbdev"])
-        about.setdefault("best", "valid_loss")      # before there was a choice
+        about = {"best": "valid_loss"} | read_about(file)      # older files don't say by what measure
         model = bare_model(about["encoder"], about["upsample"], about["in_channels"], len(about["classes"]))
         model.load_state_dict(safetensors.torch.load_file(file, device=str(device)))
         about["standardizer"] = Standardizer.from_dict(about["standardizer"])
@@ -81,7 +81,9 @@ _note = print if _RANK == 0 else str       # for a line that the user should rea
 
 class _Keeper:
     "A callback: settings, history, best model and all that resuming needs lie in a folder after each epoch."
-    def __init__(self, folder: Path, going_on: bool): self.folder, self.going_on, self.start = folder, going_on, 0
+    def __init__(self, folder: Path, going_on: bool, start):
+        self.folder, self.going_on, self.start = folder, going_on, 0
+        self.pretrained = read_about(start)["pretrained"] if start else None
     def before_fit(self, learn):
         slices, model = learn.loaders.train.dataset, getattr(learn.model, "module", learn.model)   # not its wrapper
         self.kind, self.which = getattr(torch, learn.device.type), [learn.device]*(learn.device.type == "cuda")
@@ -114,11 +116,12 @@ def after_epoch(self: _Keeper, learn: Learner) -> None:
         about = dict(encoder=config.encoder, upsample=config.upsample, size=config.size, classes=CLASSES,
                      in_channels=1, standardizer=learn.loaders.standardizer.to_dict(), epoch=len(learn.history),
                      best=config.best, valid_loss=row["valid_loss"], lesion_miou=row.get("valid_lesion_miou"))
+        if self.pretrained: about["pretrained"] = self.pretrained
         tensors = {k: v.detach().cpu().contiguous() for k, v in state["model"].items()}
         data = safetensors.torch.save(tensors, {"covid_nbdev": json.dumps(about)})
         with atomic_file(self.folder/"best.safetensors") as tmp: tmp.write_bytes(data)
     state |= {name: getattr(learn, name) for name in ("history", "best", "stale")}
-    state |= dict(start=self.start, store=self.data, random=random_states)
+    state |= dict(start=self.start, store=self.data, random=random_states, pretrained=self.pretrained)
     torch.save(state, buffer := BytesIO())
     with atomic_file(self.folder/"last.pt") as tmp: tmp.write_bytes(buffer.getvalue())
     self.write_history(learn)
@@ -137,6 +140,7 @@ def restore(self: _Keeper, learn: Learner) -> None:
             torch.set_rng_state(cpu)
             if gpu and learn.device.type != "cpu": self.kind.set_rng_state(gpu[0], *self.which)
         data, self.start, n = state["store"], state.get("start", 0), len(learn.history)
+        self.pretrained = state.get("pretrained")
         planned = self.start + learn.schedule.total_steps//steps
     except Exception as e:   # a damaged or foreign file can fail in many ways
         raise BadInput(f"last.pt, which can't be read ({type(e).__name__})", "the file of covid_train") from None
@@ -162,7 +166,7 @@ def _check_settings(run: Path, config: TrainConfig) -> None:
     "Raise `BadInput` where a run that goes on would get other settings; about epochs, `restore` decides."
     before = asdict(load_config(run))
     for name, new in asdict(config).items():
-        moved = name == "weights" and not {None, "imagenet"} & {new, before[name]}      # the file of the first weights
+        moved = name == "weights" and not {None, "imagenet", "phantom"} & {new, before[name]}     # their file has moved
         if new != before[name] and not moved and name not in ("epochs", "workers"):
             raise BadInput(f"{name} {new}", f"{name} {before[name]}, as this run was started", "leave it so")
 
@@ -227,6 +231,7 @@ def train_run(
     progress: bool = True,                # show a bar
     on_epoch=_print_epoch,                # called with (row of the history, config) once an epoch is saved
     deadline_s: float | None = None,      # seconds from now: no epoch is begun that would end later; None: no limit
+    start=None,                           # for weights "phantom": the file that `pretrain` gave
 ) -> pd.DataFrame:                        # the history, one row per epoch
     "Train; keep the best model and, after each epoch, all that resuming needs. In one process, or each of several."
     run, config, watch = Path(run), config.check(start=False), _Watch(progress, on_epoch, deadline_s)
@@ -234,32 +239,25 @@ def train_run(
         going_on = resume and (run/"last.pt").is_file()     # a run that finished no epoch starts at its first
         if going_on: _check_settings(run, config)
         elif (run/"last.pt").exists(): raise BadInput(f"an earlier run in {run}", "a new folder, or resume")
-        model, loaders = _set_up(store, config, going_on, device)
-        try: return fit(model, loaders, config, [_Keeper(run, going_on), watch])
+        model, loaders = _set_up(store, config, going_on, device, start)
+        try: return fit(model, loaders, config, [_Keeper(run, going_on, start), watch])
         finally: watch.before_validate()
 
 # %% ../nbs/14a_run.ipynb #94fc44cd
-def _set_up(store: Store, config: TrainConfig, going_on: bool, device) -> tuple[torch.nn.Module, Loaders]:
+def _set_up(store: Store, config: TrainConfig, going_on: bool, device, start) -> tuple[torch.nn.Module, Loaders]:
     "The network and the loaders, as this process shall use them."
     if not isinstance(device, torch.device): device = check_gpu(device)
     accelerator = launched_accelerator(device)
     torch.manual_seed(config.seed)
     loaders = dataloaders(store, config.size, config.batch_size, config.seed, config.workers, rotate=config.rotate)
     if going_on and config.weights: model = bare_model(config.encoder, config.upsample)      # last.pt has the weights
-    else: _try_network(model := build_model(config.encoder, config.weights, config.upsample), config)
+    else: _try_network(model := build_model(config.encoder, start or config.weights, config.upsample), config)
     placed(model, accelerator.device if accelerator else device)
     if not accelerator: return model, loaders
     _check_shares(loaders, config, accelerator.num_processes)
     model, train, valid = accelerator.prepare(model, loaders.train, loaders.valid)
     torch.manual_seed(config.seed + accelerator.process_index)     # each process skips other blocks
     return model, Loaders(train, valid, loaders.standardizer)
-
-def _check_shares(loaders: Loaders, config: TrainConfig, processes: int) -> None:
-    "Raise `BadInput` if the processes can't share out a batch, or get too little of it for batch normalization."
-    for n in {loader.batch_size for loader in loaders[:2]}:     # with few slices, training batches are smaller
-        found = f"batches of {n} at {config.size} pixels for {processes} GPUs"
-        if n % processes: raise BadInput(found, "a batch size that they can share out evenly", "change --batch_size")
-        if n == processes > 1 and config.size < 64: raise BadInput(found, "2 slices for each or more")
 
 # %% ../nbs/14a_run.ipynb #6d5771f8
 def _process_main() -> None:
@@ -271,7 +269,7 @@ def _process_main() -> None:
     if _RANK == 0: _note = lambda line: report(note=line)
     try: train_run(Store(task["store"]), task["run"], TrainConfig(**task["config"]), task["resume"],
                    torch.device(task["device"]), False, lambda row, config: report(row=row),
-                   deadline_s=task["end"] - time.time())        # starting this process took part of the time
+                   deadline_s=task["end"] - time.time(), start=task["start"])     # starting this process took some time
     except BadInput as e:
         report(problem=e.parts)
         os._exit(2)         # at once: the other processes may be waiting for this one
@@ -315,6 +313,7 @@ def train_parallel(
     progress: bool = True,                # show a bar, if it is one process
     on_epoch=_print_epoch,                # called with (row of the history, config) once an epoch is saved
     deadline_s: float | None = None,      # seconds from now: no epoch is begun that would end later; None: no limit
+    start=None,                           # for weights "phantom": the file that `pretrain` gave
 ) -> pd.DataFrame:                        # the history, one row per epoch
     "`train_run`, shared out over several GPUs (or, to try it, over processes on the CPU)."
     config, device = config.check(start=False), check_gpu(device) if isinstance(device, str) else device
@@ -322,8 +321,9 @@ def train_parallel(
     processes = processes or max(1, len(gpus))
     if processes < 1 or (device.type != "cpu" and processes > max(1, len(gpus))):
         raise BadInput(f"{processes} processes and {len(gpus)} GPUs that can be used", "one GPU or more for each")
-    if processes == 1: return train_run(store, run, config, resume, device, progress, on_epoch, deadline_s)
+    if processes == 1: return train_run(store, run, config, resume, device, progress, on_epoch, deadline_s, start)
     task = dict(store=os.path.abspath(store.path), run=os.path.abspath(run), config=asdict(config), resume=resume,
-                device=device.type, end=time.time() + (math.inf if deadline_s is None else deadline_s))
+                device=device.type, end=time.time() + (math.inf if deadline_s is None else deadline_s),
+                start=start and os.path.abspath(start))
     _launch(task, processes, _environment(gpus[:processes]), lambda row: on_epoch and on_epoch(row, config))
     return pd.DataFrame(torch.load(Path(run)/"last.pt", "cpu", weights_only=True)["history"], columns=HISTORY)

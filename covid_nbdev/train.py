@@ -37,7 +37,7 @@ class TrainConfig:
     size: int = 256                     # side of the network's input in pixels, divisible by 32
     lr: float = 1e-3                    # the highest learning rate of the one-cycle schedule
     encoder: str = "efficientnet-b2"    # any of segmentation-models-pytorch, or lite2
-    weights: str | None = None          # None, "imagenet" or a file
+    weights: str | None = None          # None, "imagenet", "phantom" (computed patients first) or a file
     upsample: str = "transpose"         # or "nearest"
     patience: int = 7                   # epochs without a better one before stopping
     best: str = "valid_loss"            # what makes an epoch better, the deck's; or "lesion_miou"
@@ -82,7 +82,8 @@ def check(self: TrainConfig,
     loss_function(self.loss)
     if valid and self.best == "lesion_miou" and not class_pixels(*valid)[:, :2].any():
         raise BadInput("no lesion in the validation slices", "some, for best lesion_miou", "take best valid_loss")
-    if start: _try_network(build_model(self.encoder, self.weights, self.upsample), self)
+    weights = None if self.weights == "phantom" else self.weights       # those are made later
+    if start: _try_network(build_model(self.encoder, weights, self.upsample), self)
     return self
 
 # %% ../nbs/14_train.ipynb #0a463e7d

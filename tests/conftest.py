@@ -111,6 +111,7 @@ def temporary_files(tmp_path_factory):
     "What programs under test leave in the system's folder for temporary files goes with the other folders of this run."
     folder = tmp_path_factory.mktemp("t", numbered=False)
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    os.environ["COVID_CACHE"] = str(folder/"cache")
 
 
 # ---- make test shares the tests out over two processes (pytest-xdist); what belongs together stays in one of them

@@ -33,13 +33,13 @@ VALUES = {
     "covid_etl": dict(download=[True]),
     "covid_train": dict(
         epochs=[1, 100], batch_size=[4], size=[32, 512], lr=["3e-4", 1], encoder=["efficientnet-b0", "resnet18", "lite2"],
-        weights=["none", FILE], upsample=["nearest"], patience=[1], best=["lesion_miou"], seed=[0], workers=[2], rotate=[180, 0, 7.5],
+        weights=["none", "phantom", FILE], upsample=["nearest"], patience=[1], best=["lesion_miou"], seed=[0], workers=[2], rotate=[180, 0, 7.5],
         loss=["ce+dice"], class_weights=["balanced", "none"], precision=["fp32", "bf16"], accumulate=[3], gpus=[2, 0], device=["cpu"],
         resume=[True], force=[True]),
     "covid_predict": dict(series=[2], tta=[True], min_px=[5]),
     "covid_submission": dict(tta=[True], min_px=[5], submit=[True], message=["a note"]),
     "covid_deid": dict(shift_dates=[True], key=["key.json"], keep_secondary=[True]),
-    "covid_kernel": dict(user=["ana"], accelerator=["NvidiaL4"], weights=[FILE], lite=[True], go_on=[True], encoder=["efficientnet-b0"],
+    "covid_kernel": dict(user=["ana"], accelerator=["NvidiaL4"], weights=[FILE, "phantom"], lite=[True], go_on=[True], encoder=["efficientnet-b0"],
                          epochs=[3], size=[256], batch_size=[8], hours=[9, 0.5], push=[True], force=[True]),
     "covid_demo": dict(run=["mine"])}
 OPTIONS = [(name, option) for name in COMMANDS for option, p in inspect.signature(getattr(c, name)).parameters.items()
@@ -67,12 +67,14 @@ def test_every_option_has_values(name, option, monkeypatch):
 @pytest.fixture
 def trained(monkeypatch):
     "covid_train that trains nothing: what the training would have been called with."
-    import covid_nbdev.report, covid_nbdev.results, covid_nbdev.run, covid_nbdev.train
+    import covid_nbdev.pretrain, covid_nbdev.report, covid_nbdev.results, covid_nbdev.run, covid_nbdev.train
     calls = []
     def train(store, run, config, resume=False, device=None, processes=1, **rest):
+        assert rest["start"] == (f"of {config.encoder}" if config.weights == "phantom" else None)
         calls.append(dict(vars(config), gpus=processes, device=str(device), resume=resume))
         return pd.DataFrame(0., index=range(config.epochs), columns=covid_nbdev.train.HISTORY)
     for name in ("train_run", "train_parallel"): monkeypatch.setattr(covid_nbdev.run, name, train)
+    monkeypatch.setattr(covid_nbdev.pretrain, "pretrain", lambda config, device: f"of {config.encoder}")
     monkeypatch.setattr(covid_nbdev.report, "write_results", lambda *a, **k: {})
     monkeypatch.setattr(covid_nbdev.results, "results_table", lambda metrics: pd.DataFrame())
     return calls

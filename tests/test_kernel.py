@@ -17,6 +17,7 @@ from covid_nbdev.train import TrainConfig
 # The two that a kernel brings along, and what it must do without.
 ABSENT = re.compile(r"(__editable__.*)?_*(covid_nbdev|segmentation_models_pytorch|(python_)?gdcm|dicom_?anonymizer)\b", re.I)
 SMALL = dict(encoder="efficientnet-b0", size=64, batch_size=4, epochs=2, workers=0, lr=.002)
+PHANTOM = dict(weights="phantom", phantom={"slices": 6, "epochs": 1})
 
 
 @pytest.fixture(scope="session")
@@ -79,18 +80,17 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def first(execute, layout, weights, tmp_path_factory):
-    "A session that is nearly over when training starts: one epoch of two. The data set with weights is attached."
-    folder = kaggle.build_kernel(tmp_path_factory.mktemp("kernel")/"K", user="ana", hours=.0001, weights=weights, **SMALL)
-    return execute(folder, {"competitions/covid-segmentation": layout, "datasets/ana/covid-lesions-in-chest-ct-weights": folder/"weights"})
+def first(execute, layout, tmp_path_factory):
+    "A session that is nearly over when training starts: one epoch on computed patients, then one of two."
+    folder = kaggle.build_kernel(tmp_path_factory.mktemp("kernel")/"K", user="ana", hours=.0001, **PHANTOM, **SMALL)
+    return execute(folder, {"competitions/covid-segmentation": layout})
 
 
 @pytest.fixture(scope="session")
-def second(execute, layout, weights, first, tmp_path_factory):
+def second(execute, layout, first, tmp_path_factory):
     "The next version, to the end of its training, with the first one's output attached and all the time it wants; two processes, as on two GPUs."
-    folder = kaggle.build_kernel(tmp_path_factory.mktemp("kernel")/"K", user="ana", go_on=True, processes=2, weights=weights, **SMALL)
-    return execute(folder, {"covid-segmentation": layout, "covid-lesions-in-chest-ct": first[1],
-                            "covid-lesions-in-chest-ct-weights": folder/"weights"}, last="fit")
+    folder = kaggle.build_kernel(tmp_path_factory.mktemp("kernel")/"K", user="ana", go_on=True, processes=2, **PHANTOM, **SMALL)
+    return execute(folder, {"covid-segmentation": layout, "covid-lesions-in-chest-ct": first[1]}, last="fit")
 
 
 def check_output(nb, working):
@@ -113,7 +113,17 @@ def test_stops_in_time(first):
     nb, working = first
     check_output(nb, working)
     assert "input/competitions/covid-segmentation:" in said(nb)
-    assert "Stopped in time" in said(nb) and "1 of 2 epochs" in said(nb) and "weights at the start: mine.pt" in said(nb)
+    assert "Stopped in time" in said(nb) and "1 of 2 epochs" in said(nb) and "weights at the start: phantom" in said(nb)
+
+
+def test_computed_patients_first(first, second):
+    "The first session trains on them, and says so in all that it leaves; the one that goes on doesn't again."
+    nb, working = first
+    assert "computed patients first: 6 slices, 1 epochs at 64 pixels" in said(nb)
+    assert json.loads((working/"run"/"config.json").read_text())["weights"] == "phantom"
+    assert json.loads((working/"run"/"metrics.json").read_text())["pretrained"]["slices"] == 6
+    assert "computed patients, no real data" in (working/"run"/"model_card.md").read_text(encoding="utf-8")
+    assert "computed patients first" not in said(second[0])
 
 
 def test_goes_on(first, second):

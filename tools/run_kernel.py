@@ -46,7 +46,7 @@ def kernel_spec(folder: Path, python: str) -> None:
 
 def environment(input: Path, working: Path) -> dict:
     "What the kernel sees of the environment: nothing that leads to this checkout."
-    keep = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    keep = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR", "COVID_CACHE", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     return keep | {"KAGGLE_INPUT": str(input), "KAGGLE_WORKING": str(working), "KAGGLE_KERNEL_RUN_TYPE": "Batch",
                    "MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONNOUSERSITE": "1"}
 
