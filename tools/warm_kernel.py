@@ -5,7 +5,8 @@ nothing was computed, no thread was started. Jupyter starts this file's `ask`, w
 """
 import json, os, signal, socket, sys
 
-HEAVY = ("albumentations", "ipykernel.kernelapp", "ipywidgets", "matplotlib.figure", "pandas", "scipy.ndimage", "segmentation_models_pytorch", "torch")
+# None that looks at the notebook when it is imported, as pandas, pyplot and ipywidgets do.
+HEAVY = ("albumentations", "ipykernel.kernelapp", "matplotlib.figure", "scipy.ndimage", "segmentation_models_pytorch", "torch")
 
 
 def start(env: dict) -> list[str]:
@@ -58,6 +59,7 @@ def kernel(call: socket.socket):
     os.environ.clear(); os.environ.update(env)
     os.chdir(folder)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for name in ("tqdm.auto", "tqdm.autonotebook"): sys.modules.pop(name, None)      # chose their bar before there was a notebook
     np.random.seed(); torch.seed()      # as at their import, from the operating system; Python's random does so by itself
     threading.Thread(target=lambda: (call.recv(1), os._exit(1)), daemon=True).start()
     sys.argv[1:] = args
