@@ -11,6 +11,7 @@ sys.path[:0] = [str(ROOT/"tests"), str(ROOT/"tests"/"support"), str(ROOT/"tools"
 os.environ["TQDM_DISABLE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ: os.environ.setdefault("OMP_NUM_THREADS", "1")   # a process for each core, no more threads
 os.environ.pop("COVID_DATA", None)
+sys.modules["rfc3987_syntax"] = None      # where there is one, nbformat's import has it build a grammar: two seconds for nothing
 
 
 def real_data() -> Path | None:
@@ -115,8 +116,9 @@ def temporary_files(tmp_path_factory):
 
 
 # ---- make test shares the tests out over two processes (pytest-xdist); what belongs together stays in one of them
-LONGEST_FIRST = ("00_first_model", "test_demo", "16_results", "test_parallel", "test_site", "14_train", "test_train", "test_real",
-                 "test_kernel", "13_adam", "08_augment")
+# By seconds, the longest first: the last ones to start must be short, or one process waits for the other.
+LONGEST_FIRST = ("test_demo", "00_first_model", "16_results", "test_parallel", "test_site", "test_kernel", "14_train", "08_augment", "23_cli",
+                 "test_train", "test_commands", "14a_run", "13_adam", "test_phantom", "test_runs", "07_leaks", "20_privacy", "18a_report", "test_real")
 # What `make quick` leaves out, besides all that opens a browser, executes a notebook or wants `tiny_run`: what trains, or takes ten seconds
 SLOW = ("test_demo", "test_kernel.", "test_parallel", "test_site", "test_train", "test_runs", "test_windows", "test_real", "test_fuzz_scans", "test_results",
         "test_bad_input.py::test_full_disk", "test_weights.py::test_train", "test_phantom.py::test_calibration",

@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 from xml.etree import ElementTree
 
+sys.modules["rfc3987_syntax"] = None    # where there is one, nbformat's import has it build a grammar: two seconds for nothing
 import nbformat
 import yaml
 
@@ -63,7 +64,7 @@ def processed() -> Path:
     for old in (ROOT/"_proc").glob("*"):
         if old.is_dir(): shutil.rmtree(old)
         elif not (ROOT/"nbs"/old.name).exists(): old.unlink()
-    return proc_nbs(ROOT/"nbs", n_workers=os.cpu_count() or 1)
+    return proc_nbs(ROOT/"nbs", n_workers=0)      # here: other processes would import torch first, each of them
 
 
 def page_name(nb) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/"tests"/"support"))
-import probes
+import probes, warm_kernel
 from patience import PatientClient
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,17 +87,28 @@ def run(path: Path, timeout_s: int = 600, probe: bool = False, data: Path | str 
     return run_cells(read(path), timeout_s, probe, data)
 
 
+def environment() -> dict:
+    "A kernel's: lessons are saved with the phantom, without progress bars, as nbdev_test runs them."
+    return {**os.environ, "IN_TEST": "1", "TQDM_DISABLE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT/"tests"/"support")])}
+
+
+@functools.cache
+def warm() -> list[str]:
+    "The command of a kernel that needn't import torch."
+    return warm_kernel.start(environment())
+
+
 def run_cells(nb, timeout_s: int = 600, probe: bool = False, data: Path | str = ""):
     "`run`, for a notebook in memory."
     for c in nb.cells:
         if c.cell_type == "code": c.outputs, c.execution_count = [], None
     kept = list(nb.cells)
     nb.cells = [c for c in (_with_probes(nb) if probe else kept) if not (c.cell_type == "code" and is_skipped(c))]
-    # Lessons are saved with the phantom, without progress bars, as nbdev_test runs them.
-    env = {**os.environ, "IN_TEST": "1", "TQDM_DISABLE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-           "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT/"tests"/"support")]), "COVID_DATA": str(data)}
-    PatientClient(nb, timeout=timeout_s, extra_arguments=["--log-level=40"],   # errors alone
-                  resources={"metadata": {"path": str(NBS)}}).execute(env=env)
+    env = environment() | {"COVID_DATA": str(data)}
+    client = PatientClient(nb, timeout=timeout_s, extra_arguments=["--log-level=40"], resources={"metadata": {"path": str(NBS)}})   # errors alone
+    if sys.platform == "linux": client.create_kernel_manager().kernel_spec.argv = warm()
+    client.execute(env=env)
     if probe:
         ids = {c.id for c in kept}
         said = [line for c in nb.cells if c.id not in ids for t in texts(c) for line in t.splitlines()]

@@ -62,6 +62,7 @@ def main() -> int:
         if not cut_network(): return NO_NAMESPACE
         if not network_is_off(): sys.exit("the network is still there")
     import tempfile
+    sys.modules["rfc3987_syntax"] = None     # as in tools/docs.py
     import nbformat
     from nbclient.exceptions import CellExecutionError
     from patience import PatientClient
