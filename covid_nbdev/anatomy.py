@@ -25,9 +25,10 @@ def ellipse_depth(x, y, cx, cy, rx, ry, degrees=0):
     r = np.sqrt(((dx*c + dy*s)/rx)**2 + ((dy*c - dx*s)/ry)**2)
     return (1 - r)*((rx + ry)/2)
 
-def trunk_depth(x, y, rx, ry, cy):
-    "The outline of a trunk: an ellipse, a little square, bent around the spine."
-    u, v = x/rx, (y - cy)/ry - .13*(x/rx)**2 + .06
+def trunk_depth(x, y, rx, ry, cy, bend=.06):
+    "The outline of a trunk: an ellipse, a little square; `bend` pushes its back in, where the spine is."
+    u, v = x/rx, (y - cy)/ry
+    v = v - bend*(u*u - .5)*(1 + v)
     u, v = u*u, v*v
     return (1 - np.sqrt(np.sqrt(u*u + v*v + 1.65*u*v)))*((rx + ry)/2)
 
@@ -37,50 +38,87 @@ def both(a, b, round_mm=6.):
 
 def either(a, b, round_mm=6.): return -both(-a, -b, round_mm)
 
+def tubes_depth(tubes, x, y, z, round_mm=3.):
+    "How deep in the nearest of the tubes (n, 8), as if a soft skin lay around them all."
+    total = np.float32(1e-12)
+    for ax, ay, az, ra, bx, by, bz, rb in tubes.tolist():
+        if np.ndim(z) == 0 and not min(az, bz) - ra - 12 < z < max(az, bz) + rb + 12: continue
+        wx, wy, wz = bx - ax, by - ay, bz - az
+        t = (((x - ax)*wx + (y - ay)*wy + (z - az)*wz)/(wx*wx + wy*wy + wz*wz)).clip(0, 1)
+        distance = np.sqrt((x - ax - t*wx)**2 + (y - ay - t*wy)**2 + (z - az - t*wz)**2)
+        total = total + np.exp((ra + t*(rb - ra) - distance)/round_mm)
+    return round_mm*np.log(total)
+
 # %% ../nbs/04a_anatomy.ipynb #8af8f662
 LEVELS = [-25, 0, 15, 40, 80, 120, 160, 200, 265]   # z in mm of the columns below
-CAVITY = dict(rx=[8, 52, 73, 94, 112, 122, 127, 131, 131], ry=[6, 30, 48, 66, 84, 95, 102, 104, 104],
-              cy=[24, 20, 14, 8, 2, 0, -2, -3, -3])          # inside of the rib cage
-BODY = dict(rx=[176, 178, 178, 177, 172, 166, 163, 162, 162], ry=[84, 97, 104, 112, 120, 125, 129, 129, 129],
-            cy=[20, 14, 10, 7, 3, 1, 0, 0, 0])
-MIDDLE = dict(rx=[44, 40, 36, 31, 30, 34, 34, 28, 26])       # half width of the mediastinum, without the heart
+MIDDLE = dict(core=[44, 40, 34, 26, 17, 14, 13, 12, 12], front=[-9, -12, -34, -58, -82, -96, -104, -107, -107])
+CAVITY = dict(rx=[8, 54, 76, 96, 112, 121, 126, 130, 130], ry=[6, 30, 48, 66, 84, 94, 100, 102, 102],
+              cy=[24, 22, 17, 11, 4, 1, -1, -3, -3])          # inside of the rib cage
+BODY = dict(rx=[205, 205, 200, 187, 171, 165, 163, 161, 160], ry=[82, 92, 99, 108, 117, 122, 126, 127, 127],
+            cy=[22, 17, 13, 9, 4, 1, 0, 0, 0])
 
 def at_level(table, z):
     row = {k: np.interp(z, LEVELS, v) for k, v in table.items()}
     return row if np.ndim(z) else {k: float(v) for k, v in row.items()}   # plain floats keep float32 arrays float32
 
 # %% ../nbs/04a_anatomy.ipynb #f9364bb2
-def cavity_depth(x, y, z): return trunk_depth(x, y, **at_level(CAVITY, z))
+def rib_mm(p, x, y, z):
+    "How far above (-) or below the middle of the nearest rib; ribs fall from back to front, and to the sides."
+    return (z + .62*(y - 60) - .12*np.abs(x) + .03*x + p.rib_mm) % 26 - 13
+
+def cavity_depth(p, x, y, z):
+    row = at_level(CAVITY, z)
+    inside = trunk_depth(x, y, row["rx"]*p.wide, row["ry"]*p.deep, row["cy"], bend=.1)
+    return inside + .7 - 1.2*np.exp(-(rib_mm(p, x, y, z)/5)**2)   # ribs dent the pleura a little
+
+def body_depth(p, x, y, z, cavity):
+    "Under the skin, in mm; `cavity` is the depth in the rib cage, which the wall must cover."
+    row, sides = at_level(BODY, z), np.abs(x)
+    body = trunk_depth(x, y, row["rx"]*p.wide, row["ry"]*p.deep, row["cy"], bend=.04) + p.fat_mm - 8
+    body -= (3 + .2*p.fat_mm)*np.exp(-(sides/16)**2)              # grooves over breastbone and spine
+    body += p.breast_mm*np.exp(-((sides - 75)/38)**2 - ((z - 145)/42)**2)*(y < 0)
+    return np.maximum(body, cavity + 17 + .6*p.fat_mm)
+
+def heart_axes(p, x, y, z):
+    "Coordinates in the heart: along its axis from base to tip, across it, and down from -1 to 1."
+    c, s = math.cos(math.radians(p.heart_degrees)), math.sin(math.radians(p.heart_degrees))
+    top, bottom = p.carina_mm + 24, p.dome_mm + 30
+    down = (z - (top + bottom)/2)/((bottom - top)/2)
+    dx, dy = x - 14 - 12*down, y + 37 + 5*down
+    return dx*c - dy*s, dy*c + dx*s, down
 
 def heart_depth(p, x, y, z):
-    "An ellipsoid whose tip points down, forward and to the left."
-    c, s = math.cos(math.radians(38)), math.sin(math.radians(38))
-    dz = z - (p.dome_mm - 24)
-    dx, dy = x - 14 - .15*dz, y + 32
-    r = np.sqrt(((dx*c - dy*s)/64)**2 + ((dy*c + dx*s)/49)**2 + (dz/68)**2)
-    return (1 - r)*55 + (p.heart - 1)*50
+    "An ellipsoid whose tip points down, forward and to the left; its base is the broader end."
+    along, across, down = heart_axes(p, x, y, z)
+    r = np.sqrt((along/62)**2 + ((across - .0022*along**2)/(47 - .12*along))**2 + down**2)
+    return (1 - r)*50 + (p.heart - 1)*50
 
 # %% ../nbs/04a_anatomy.ipynb #2ce31b86
 def middle_depth(p, x, y, z):
-    "The mediastinum, which the lungs leave free."
-    narrow = 1 + 1.1/(1 + np.exp((y + 58)/12))   # behind the breastbone the lungs nearly meet
-    depth = either(heart_depth(p, x, y, z) + 4, ellipse_depth(x*narrow, y, 2, -20, ry=86, **at_level(MIDDLE, z)))
-    depth = either(depth, ellipse_depth(x, y, 0, 66, 25, 40))                         # spine
-    depth = either(depth, ellipse_depth(x, y, 24, 32, 15, 15) - 50*(z < 66))          # descending aorta
-    hila = np.maximum(ellipse_depth(x, y, 38, 6, 18, 20), ellipse_depth(x, y, -38, 4, 18, 20))
-    return either(depth, hila - np.abs(z - 122)*.8)
+    "The mediastinum, which the lungs leave free: a skin of fat around heart, great vessels, airways and spine."
+    fat = p.heart_fat_mm + 8*np.exp(-((np.abs(x - 14) - 42)/16)**2 - ((z - p.dome_mm - 10)/22)**2)*(y < -30)
+    depth = heart_depth(p, x, y, z) + fat
+    tubes = np.vstack([great_vessels(p), placed(p, AIRWAYS)])
+    depth = either(depth, tubes_depth(tubes[tubes[:, 7] >= 5.5], x, y, z) + 1.5, 8)
+    row = at_level(MIDDLE, z)
+    depth = either(depth, ellipse_depth(x, y, 0, -4, row["core"], 52), 8)
+    fat = p.wedge_mm*((y - row["front"]*p.deep)/45).clip(0, 1) + 6*np.exp((row["front"]*p.deep + 3 - y)/3).clip(0, 1)
+    depth = either(depth, np.minimum(1.2 + fat - np.abs(x - p.lean_mm), -12 - y), 5)   # the lungs meet in a line in front
+    depth = either(depth, np.maximum(ellipse_depth(x, y, 0, 57, 21, 19), ellipse_depth(x, y, 0, 88, 34, 24)), 10)   # spine
+    return either(depth, ellipse_depth(x, y, 4, 30, 12, 14), 8)   # esophagus, and what ties it to the spine
 
 def above_diaphragm(p, x, y, z):
-    "Two domes, the right one higher."
-    right = 56*(((x + 64)/64)**2 + ((y + 2)/92)**2)
-    left = 56*(((x - 68)/60)**2 + ((y + 2)/92)**2) + 14
-    return np.minimum(right, left) + (p.dome_mm - z)
+    "Two domes, flat on top, that fall steeply at the wall, deepest at the back."
+    def dome(lateral):   # mm to the side of its top
+        r2 = (lateral/np.where(lateral < 0, 82, 65)/p.wide)**2 + ((y + 16)/np.where(y < -16, 105, 84)/p.deep)**2
+        return 12*r2 + 22*r2**3
+    return np.minimum(dome(-62 - x), dome(x - 66) + p.left_dome_mm) + (p.dome_mm - z)
 
-def lung_part(cavity, middle, above): return both(both(cavity, -middle, 14), .6*above)
+def lung_part(cavity, middle, above): return both(both(cavity, -middle, 6), .45*above, 4)
 
 def lung_depth(p, x, y, z):
     "How many mm a point lies under the pleura."
-    return lung_part(cavity_depth(x, y, z), middle_depth(p, x, y, z), above_diaphragm(p, x, y, z))
+    return lung_part(cavity_depth(p, x, y, z), middle_depth(p, x, y, z), above_diaphragm(p, x, y, z))
 
 # %% ../nbs/04a_anatomy.ipynb #3c6d0e0a
 @dataclass
@@ -88,9 +126,24 @@ class Patient:
     "What makes one computed patient; drawn by `make_patient`."
     seed: int                      # names all its random numbers
     dome_mm: float = 185.          # level of the right dome of the diaphragm
+    left_dome_mm: float = 12.      # how much lower the left one is
     heart: float = 1.              # relative size
+    heart_degrees: float = 38.     # how far its axis turns to the left
+    heart_fat_mm: float = 5.       # around it
+    carina_mm: float = 92.         # level at which the trachea divides
+    hila_mm: tuple = (0,)*6        # how far the hila are moved: x, y, z of the right, of the left
+    wide: float = 1.               # relative width of the rib cage
+    deep: float = 1.               # its relative depth
+    rib_mm: float = 0.             # level of the ribs
+    aorta: float = 1.              # relative radius
+    unfolded: float = 0.           # an old aorta is longer: 0 to 1
+    lean_mm: float = 0.            # the line in which the lungs meet in front, to the left
+    wedge_mm: float = 14.          # half width of the fat behind it
+    breast_mm: float = 0.
+    arms_up: bool = True
+    table_mm: float = 0.           # height of the couch's edges; 0: none
     fat_mm: float = 12.            # under the skin
-    fat_hu: float = -95.           # of the mediastinum: fat, mixed with small vessels and nodes
+    fat_hu: float = -100.          # of the mediastinum
     blood_hu: float = 42.          # more with contrast agent
     lung_hu: float = -850.         # healthy lung in the middle of the chest
     fissures: tuple = (62, .86, 64, .92, 114)   # oblique: y at z = 75 and slope, right, left; horizontal: z; mm
@@ -105,6 +158,21 @@ class Patient:
     vessels: np.ndarray = None     # tubes (n, 8): x, y, z, radius at one end and at the other, mm
     bronchi: np.ndarray = None     # tubes
     lesions: np.ndarray = None     # records of type LESION
+
+# %% ../nbs/04a_anatomy.ipynb #b0d1e5a7
+def draw_habitus(p):
+    "Size, fat, and how the large organs lie: sets the fields of a `Patient`."
+    rng = random_for(p.seed, 5)
+    age, woman = rng.random(), rng.random() < .45
+    p.wide, p.deep = rng.normal(.97 if woman else 1.02, .06), rng.normal(.96, .08) + .1*age
+    p.left_dome_mm, p.carina_mm = rng.normal(11, 6), rng.normal(92, 6) + .15*(p.dome_mm - 184)
+    p.heart_degrees, p.heart_fat_mm = rng.normal(38, 8), rng.uniform(3, 8)
+    p.hila_mm = tuple(rng.normal(0, [4, 4, 6, 4, 4, 6]))
+    p.rib_mm, p.aorta = rng.uniform(0, 26), rng.normal(.9, .08) + .3*age
+    p.unfolded, p.lean_mm, p.wedge_mm = age*rng.random(), rng.normal(-1, 4), rng.gamma(4, 4)
+    p.fat_mm, p.fat_hu = rng.gamma(3, 4), rng.normal(-100, 8)
+    p.breast_mm = rng.uniform(10, 45) if woman else 0
+    p.arms_up, p.table_mm = rng.random() < .8, rng.uniform(15, 60)*(rng.random() < .85)
 
 # %% ../nbs/04a_anatomy.ipynb #3cae9538
 LOBES = ("right upper", "right middle", "right lower", "left upper", "left lower")
@@ -123,16 +191,16 @@ def lobe(p, x, y, z):
     return np.where(x > 0, 3 + (oblique > 0), np.where(oblique > 0, 2, horizontal > 0)).astype(np.int8)
 
 # %% ../nbs/04a_anatomy.ipynb #dda376bc
-ARTERIES = [[(-30, -8, 116, 5.5), (-42, -8, 102, 4.5), (-48, -8, 86, 3)],       # a trunk for each lobe: x, y, z, radius
-            [(-42, 4, 124, 3.5), (-50, -10, 136, 3), (-56, -24, 148, 2.3)],
-            [(-36, -2, 116, 7.5), (-44, 10, 132, 6.5), (-50, 20, 152, 5), (-57, 30, 176, 3)],
-            [(50, -10, 84, 3), (45, -4, 100, 5), (42, 0, 112, 6.5), (50, -10, 130, 3.5), (60, -24, 148, 2.3)],
-            [(40, 2, 110, 7.5), (48, 14, 128, 6.5), (54, 24, 152, 5), (59, 34, 176, 3)]]
-VEINS = [[(-32, -4, 136, 6), (-40, -18, 118, 5), (-46, -24, 100, 4), (-50, -28, 86, 3)],
-         [(-33, -6, 138, 4.5), (-48, -22, 144, 3.3), (-60, -34, 154, 2.3)],
-         [(-30, 4, 140, 7), (-46, 16, 150, 5.5), (-56, 28, 166, 4), (-62, 38, 182, 2.5)],
-         [(50, -32, 88, 3), (44, -22, 108, 4.5), (38, -6, 132, 6), (52, -26, 142, 3.3), (64, -38, 154, 2.3)],
-         [(34, 6, 140, 7), (50, 22, 150, 5.5), (58, 34, 166, 4), (64, 42, 182, 2.5)]]
+ARTERIES = [[(-30, -8, 21, 5.5), (-42, -8, 7, 4.5), (-48, -8, -9, 3)],       # a trunk for each lobe: x, y, z from the carina, radius
+            [(-42, 4, 29, 3.5), (-50, -10, 41, 3), (-56, -24, 53, 2.3)],
+            [(-36, -2, 21, 7.5), (-44, 10, 37, 6.5), (-50, 20, 57, 5), (-57, 30, 81, 3)],
+            [(50, -10, -11, 3), (45, -4, 5, 5), (42, 0, 17, 6.5), (50, -10, 35, 3.5), (60, -24, 53, 2.3)],
+            [(40, 2, 15, 7.5), (48, 14, 33, 6.5), (54, 24, 57, 5), (59, 34, 81, 3)]]
+VEINS = [[(-32, -4, 41, 6), (-40, -18, 23, 5), (-46, -24, 5, 4), (-50, -28, -9, 3)],
+         [(-33, -6, 43, 4.5), (-48, -22, 49, 3.3), (-60, -34, 59, 2.3)],
+         [(-30, 4, 45, 7), (-46, 16, 55, 5.5), (-56, 28, 71, 4), (-62, 38, 87, 2.5)],
+         [(50, -32, -7, 3), (44, -22, 13, 4.5), (38, -6, 37, 6), (52, -26, 47, 3.3), (64, -38, 59, 2.3)],
+         [(34, 6, 45, 7), (50, 22, 55, 5.5), (58, 34, 71, 4), (64, 42, 87, 2.5)]]
 
 def unit(way): return way/(np.sqrt((way**2).sum(-1, keepdims=True)) + 1e-6)
 
@@ -222,28 +290,54 @@ def tube_coverage(
 # %% ../nbs/04a_anatomy.ipynb #d29ada1f
 def pipe(*knots): return np.array([[*p, *q] for p, q in zip(knots, knots[1:])], float)   # knots: x, y, z, radius
 
-GREAT_VESSELS = np.vstack([
-    pipe((-14, -34, 160, 15), (-16, -36, 120, 16), (-12, -30, 88, 15), (-2, -14, 74, 14), (14, 12, 74, 13),
-         (24, 30, 86, 13), (25, 34, 130, 12), (20, 36, 190, 12), (8, 34, 270, 11)),           # aorta: up, over, down
-    pipe((-26, -38, 30, 6), (-27, -30, 60, 9), (-28, -26, 110, 10), (-26, -20, 165, 11)),     # superior vena cava
-    pipe((30, -42, 38, 6), (-2, -40, 56, 6), (-26, -34, 66, 7)),                       # left brachiocephalic vein
-    pipe((12, -12, 70, 5), (20, -10, 30, 4.5), (26, -12, -25, 4)),                            # arteries to arm and head
-    pipe((2, -20, 72, 5.5), (-18, -18, 20, 5), (-26, -16, -25, 4)),
-    pipe((10, -50, 145, 14), (14, -44, 122, 14), (26, -22, 108, 13), (46, 0, 108, 9)), # pulmonary trunk, left branch
-    pipe((14, -34, 116, 12), (-8, -12, 116, 11), (-42, -6, 118, 9)),                          # right branch
-    pipe((-26, -12, 160, 12), (-24, 4, 185, 12), (-22, 14, 270, 12)),                         # inferior vena cava
-    pipe((0, 4, 142, 14), (-40, 0, 138, 7)), pipe((4, 6, 142, 14), (42, 8, 136, 7))])         # pulmonary veins
-
-AIRWAYS = np.vstack([pipe((0, -4, -25, 9), (-1, 6, 50, 9), (0, 12, 95, 9)),                   # trachea
-                     pipe((-4, 13, 97, 7.5), (-24, 11, 112, 7), (-42, 8, 126, 5)),            # main bronchi
-                     pipe((4, 13, 97, 7), (28, 14, 118, 6), (46, 12, 130, 4.5))])
-
 def wider(tubes, by_mm): return tubes + by_mm*np.array([0, 0, 0, 1, 0, 0, 0, 1])
+
+# mm from the carina, where the trachea divides
+AIRWAYS = np.vstack([pipe((0, -6, -140, 8.5), (-1, 2, -45, 8.5), (-2, 10, -5, 9)),                          # trachea
+                     pipe((-4, 11, 0, 8), (-22, 11, 20, 7), (-28, 15, 46, 5.5), (-34, 24, 68, 4.5)),        # right bronchi
+                     pipe((3, 11, 0, 7.5), (38, 16, 30, 5.8), (42, 26, 54, 4.8))])
+BRONCHI = np.vstack([
+    pipe((-21, 11, 17, 5), (-42, 12, 15, 4), (-58, -10, 8, 2)), pipe((-42, 12, 15, 3), (-60, 34, 6, 2)),     # right upper
+    pipe((-42, 12, 15, 3), (-50, 8, -22, 2)), pipe((-28, 14, 44, 4), (-44, -14, 62, 2.8), (-58, -36, 76, 2)),   # middle
+    pipe((-30, 18, 50, 3.2), (-46, 46, 46, 2)), pipe((-34, 24, 68, 3.8), (-48, 36, 90, 2.8), (-58, 52, 112, 1.8)),
+    pipe((-34, 24, 68, 3), (-62, 22, 98, 2)), pipe((-34, 24, 68, 3), (-38, 54, 104, 2)),                     # right lower
+    pipe((38, 16, 30, 4.8), (50, 4, 27, 4), (58, 12, 2, 2.2), (58, 16, -24, 1.8)),                           # left upper
+    pipe((50, 4, 27, 3), (64, -22, 20, 2)), pipe((50, 4, 27, 3.2), (60, -22, 58, 2)), pipe((40, 21, 42, 3.2), (54, 50, 42, 2)),
+    pipe((42, 26, 54, 3.8), (52, 38, 80, 2.8), (60, 54, 106, 1.8)), pipe((42, 26, 54, 3), (68, 22, 94, 2)),  # left lower
+    pipe((42, 26, 54, 3), (44, 58, 100, 2))])
+HILAR_VESSELS = np.vstack([
+    pipe((-44, -2, 32, 7.5), (-42, 6, 46, 7), (-46, 22, 68, 5.5)), pipe((44, 10, 22, 8), (52, 18, 40, 6.5), (54, 30, 66, 5)),
+    pipe((-24, -2, 48, 7), (-44, -16, 30, 5), (-62, -28, 4, 3)), pipe((-24, 6, 56, 7), (-50, 36, 76, 4)),    # veins
+    pipe((24, -2, 46, 6.5), (48, -16, 30, 5), (64, -30, 4, 3)), pipe((24, 8, 54, 7), (50, 38, 74, 4))])
+
+# %% ../nbs/04a_anatomy.ipynb #7e55e1c2
+def placed(p, tubes):
+    "Where tubes given from the carina lie in this patient: whatever is at a hilum moves with it."
+    knots = np.reshape(tubes, (-1, 4)).astype(float)
+    knots[:, :3] += (np.abs(knots[:, [0]])/35).clip(0, 1)*np.where(knots[:, [0]] < 0, p.hila_mm[:3], p.hila_mm[3:])
+    knots[:, 2] += p.carina_mm
+    return knots.reshape(np.shape(tubes))
+
+def great_vessels(p):
+    "Tubes (n, 8), in mm: aorta, large veins, pulmonary trunk and its branches."
+    a, u, down = p.aorta, p.unfolded, p.dome_mm - p.carina_mm
+    return placed(p, np.vstack([
+        pipe((-8, -30, 44, 15*a), (-18 - 6*u, -36, 20, 16*a), (-16 - 5*u, -32, -6, 15*a), (-6, -18, -20 - 10*u, 14*a),
+             (12 + 4*u, 8, -21 - 12*u, 13*a), (24 + 5*u, 30, -10 - 5*u, 12.5*a), (25 + 5*u, 36, 30, 12*a),
+             (20 + 4*u, 38, down, 11*a), (6, 36, 190, 10.5*a)),                                                # aorta
+        pipe((-26, -38, -62, 6), (-29, -30, -30, 8), (-30, -24, 18, 9), (-28, -20, 50, 11)),            # superior vena cava
+        pipe((30, -42, -56, 6), (-2, -42, -38, 6), (-27, -34, -28, 7)),                          # left brachiocephalic vein
+        pipe((10, -10, -24, 5), (20, -10, -62, 4.5), (26, -12, -117, 4)),                        # arteries to arm and head
+        pipe((-2, -18, -24, 5.5), (-18, -18, -72, 5), (-26, -16, -117, 4)),
+        pipe((12, -46, 50, 15), (14, -46, 30, 14), (22, -30, 14, 13), (36, -4, 10, 10), (44, 10, 22, 8)),   # pulmonary trunk
+        pipe((18, -36, 18, 11), (-4, -18, 22, 11), (-36, -8, 22, 9), (-44, -2, 32, 7.5)),        # its right branch
+        pipe((-24, -8, down - 22, 12), (-26, 0, down + 10, 12), (-22, 12, 190, 12)),             # inferior vena cava
+        pipe((-24, 2, 52, 17), (0, 4, 52, 18), (24, 4, 50, 16))]))                               # left atrium
 
 # %% ../nbs/04a_anatomy.ipynb #cd744081
 def lung_points(p, rng, n):
     "Random points in the lungs (m, 3), fewer than n, and their depths."
-    points = rng.uniform([-132, -100, 0], [132, 100, 250], (n, 3))
+    points = rng.uniform([-132, -100, 0], [132, 100, 260], (n, 3))*[p.wide, p.deep, 1]
     depth = lung_depth(p, *points.T)
     return points[depth > 0], depth[depth > 0]
 
@@ -261,17 +355,17 @@ def draw_lungs(p, rng):
 def make_trees(p, rng):
     "Tubes of vessels and of bronchi."
     points, depth = lung_points(p, rng, 24_000)
-    hilum = np.stack([44*np.sign(points[:, 0]), 0*depth + 4, points[:, 2].clip(100, 160)], 1)
+    hilum = np.stack([44*np.sign(points[:, 0]), 0*depth + 4, points[:, 2].clip(p.carina_mm + 5, p.carina_mm + 65)], 1)
     far = np.linalg.norm(points - hilum, axis=1)
     points = points[(depth > 4) & (rng.random(len(depth)) < far/75)].astype(np.float32)
     part, arteries, veins = lobe(p, *points.T), [], []
     for k in range(5):
         n, goals = 256 if k == 1 else 512, points[part == k]
         for trees, trunks, half in (arteries, ARTERIES, goals[::2]), (veins, VEINS, goals[1::2]):
-            trunk = np.array(trunks[k]) + rng.normal(0, [3, 3, 4, .3], (len(trunks[k]), 4))
+            trunk = placed(p, trunks[k]) + rng.normal(0, [2, 2, 3, .3], (len(trunks[k]), 4))
             trees.append(grow_tree(trunk, np.resize(half, (n, 3)), rng))
     arteries, veins = np.vstack(arteries), np.vstack(veins)
-    bronchi = beside(arteries[arteries[:, 3] > 1.7], p.airway)
+    bronchi = np.vstack([placed(p, BRONCHI), beside(arteries[arteries[:, 3] > 1.7], p.airway)])
     return np.vstack([arteries, veins])[:, :8]*([1, 1, 1, p.caliber]*2), bronchi
 
 # %% ../nbs/04a_anatomy.ipynb #344dae88
@@ -285,6 +379,7 @@ def make_patient(
                 fat_hu=rng.uniform(-95, 0),
                 blood_hu=rng.uniform(120, 220) if rng.random() < .2 else rng.uniform(35, 50),
                 lung_hu=rng.normal(-847, 27))
+    draw_habitus(p)
     draw_lungs(p, random_for(seed, 30))
     p.vessels, p.bronchi = make_trees(p, random_for(seed, 31))
     rng = random_for(seed, 2)
@@ -297,8 +392,8 @@ class Canvas:
     "HU of a slice, painted shape over shape."
     def __init__(self, view, seed):
         self.view, self.hu = view, np.full(view.shape, -1000, np.float32)
-        self.x = view.x[None] + 4*smooth_noise(view, (seed, 10), 55)
-        self.y = view.y[:, None] + 4*smooth_noise(view, (seed, 11), 55)
+        self.x = view.x[None] + 1.8*smooth_noise(view, (seed, 10), 55)
+        self.y = view.y[:, None] + 1.8*smooth_noise(view, (seed, 11), 55)
 
     def paint(self, depth, hu, where=np.s_[:, :], soft_mm=None):
         "Paint `hu` where depth is positive, with a soft edge."
@@ -324,15 +419,15 @@ def bone(self: Canvas, cx, cy, rx, ry, degrees=0, marrow_hu=180):
     if min(rx, ry) > 2.5: self.ellipse(cx, cy, rx - 1.8, ry - 1.8, marrow_hu, degrees)
 
 # %% ../nbs/04a_anatomy.ipynb #341b6885
-def paint_ribs(c, out):
+def paint_ribs(c, p, out):
     "Bands around the cage, `out` mm outside the pleura, that fall from back to front."
-    z, y, sides = c.view.z, c.y, np.abs(c.x)
-    rib = np.minimum(7 - np.abs((z + .42*(y - 60) - .1*sides) % 24 - 12), 4.2 - np.abs(out - 6.5))
-    rib = np.where(sides > np.where(y < 0, 24, 16), rib, -9)
-    bone_hu = np.where((y < -30) & (sides < 66), np.float32(110), np.float32(620))   # cartilage in front
-    if z > -5:
+    y, sides = c.y, np.abs(c.x)
+    rib = (1 - np.sqrt((rib_mm(p, c.x, y, c.view.z)/6.5)**2 + ((out - 6.5)/4.5)**2))*4.5
+    rib = np.where(sides > np.where(y < 0, 24, 18), rib, -9)
+    bone_hu = np.where((y < -35) & (sides < 70), np.float32(110), np.float32(620))   # cartilage in front
+    if c.view.z > -5:
         c.paint(rib, bone_hu)
-        c.paint(rib - 1.7, np.minimum(bone_hu, 210))
+        c.paint(rib - 1.4, np.minimum(bone_hu, 210))
 
 # %% ../nbs/04a_anatomy.ipynb #fa840d7a
 def paint_wall(c, p, cavity, body):
@@ -341,23 +436,28 @@ def paint_wall(c, p, cavity, body):
     out, sides = -cavity, np.abs(x)   # mm outside the pleura, mm from the midline
     c.paint(body, 30)                                                              # skin
     c.paint(body - 2, -103)                                                        # fat
-    c.paint(body - 6 - .6*p.fat_mm - .3*max(z + 10, 0), 48)                        # shoulder girdle
+    if p.breast_mm: c.paint(np.minimum(p.breast_mm/3 - np.abs(out - 24 - p.breast_mm/2) - .3*np.abs(sides - 75), body - 6),
+                            30 + 40*np.sin(x/3)*np.sin(y/4), soft_mm=8)            # glands
+    c.paint(body - 5 - .6*p.fat_mm - .45*max(z, 0), 48)                            # shoulder girdle
     pectoral = np.exp(-((sides - 62)/40)**2)*(y < 0)*14*math.exp(-((z - 65)/60)**2)
-    latissimus = np.exp(-((sides - 105)/45)**2)*(y > 0)*13
-    c.paint(np.minimum(11 + pectoral + latissimus + sides/43 - out, body - 5), 48, soft_mm=1.5)
-    c.paint(np.minimum(.8 - np.abs(out - 12), body - 5), -60, soft_mm=2)           # fat between the muscles
+    latissimus = np.exp(-((sides - 115)/45)**2)*(y > 0)*(13 + 28*math.exp(-((z - 70)/55)**2))
+    c.paint(np.minimum(11 + pectoral + latissimus + sides/43 - out, body - 4 - .5*p.fat_mm), 48, soft_mm=1.5)
+    if z > 10: c.paint(np.minimum(1 - np.abs(out - 12 - 1.5*np.sin(x/19)), body - 5), -70, soft_mm=2)   # fat between the muscles
+    if z < 130: c.paint(np.minimum(20 - .3*max(z - 60, 0) - np.hypot(sides - 130*p.wide, .7*(y + 8)), body), -95, soft_mm=9)   # armpit
     for side in (-1, 1):
-        c.ellipse(side*26, 96, 23, 15, 50, side*12)                                # muscles along the spine
+        c.ellipse(side*26, 96*p.deep, 23, 15, 50, side*12)                         # muscles along the spine
+        at = side*118*p.wide
         if z < 140:                                                                # shoulder blade and its muscles
-            blade_y = float(np.interp(z, [0, 60], [64, 75]))
-            size = float(np.interp(z, [-25, 20, 100, 140], [30, 36, 30, 8]))
-            c.ellipse(side*112, blade_y, 40, 17, 50, -side*38)
-            c.bone(side*112, blade_y + 1, size, 3.2, -side*38)
-            if z < 60: c.bone(side*(112 - .2*z), blade_y + 13, 14, 3, side*50)
+            blade_y = float(np.interp(z, [0, 60], [60, 73]))*p.deep
+            size = float(np.interp(z, [-25, 20, 100, 140], [30, 38, 34, 8]))
+            c.ellipse(at, blade_y, 46, 19, 50, -side*38)
+            c.bone(at, blade_y + 1, size, 2.8, -side*38)
+            if z < 60: c.bone(at - side*.2*z, blade_y + 13, 14, 3, side*50)
         if -5 < z < 22: c.bone(side*(40 + (22 - z)*2.6), -52 + (22 - z)*.4, 26, 6, -side*8)   # collarbone
-    paint_ribs(c, out)
+        if z < 12 and p.arms_up: c.bone(side*166*p.wide, 24, 25 - .3*abs(z + 10), 24 - .3*abs(z + 10))   # head of the humerus
+    paint_ribs(c, p, out)
     front = at_level(CAVITY, z)
-    if 20 < z < 185: c.bone(0, front["cy"] - front["ry"] - 7, 19 - .04*z, 6)       # breastbone
+    if 20 < z < 185: c.bone(0, front["cy"] - front["ry"]*p.deep - 7, 19 - .04*z, 6)       # breastbone
 
 # %% ../nbs/04a_anatomy.ipynb #57593070
 def paint_spine(c, body):
@@ -365,32 +465,43 @@ def paint_spine(c, body):
     c.ellipse(0, 72, 17, 14, 40)
     for side in (-1, 1):
         c.bone(side*13, 74, 4.5, 9)                                                # pedicle
-        if z % 24 < 12: c.bone(side*26, 83, 15, 4.5, side*22)                      # transverse process
+        if z % 26 < 14: c.bone(side*26, 83, 15, 4.5, side*22)                      # transverse process
         c.bone(side*9, 86, 11, 3.5, side*40)                                       # lamina
     c.bone(0, 103, 3.2, 13)                                                        # spinous process
     c.ellipse(0, 77, 9, 8, 25)                                                     # canal
-    c.bone(0, 54, 18, 14.5, marrow_hu=90 if abs(z % 24 - 12) < 3 else 190)         # disc or vertebra
+    disc = abs(z % 26 - 13) < 3
+    c.bone(0, 55, 16.5, 14, marrow_hu=90 if disc else 190)                         # disc or vertebra
     c.paint(-body, -1000)                                                          # nothing sticks out of the skin
+
+def paint_table(c, p):
+    "The couch: a curved shell of carbon around foam, under the back."
+    if not p.table_mm or c.view.y[-1] < 120: return
+    depth = c.view.y[:, None] - (119*p.deep + p.fat_mm) + p.table_mm*(c.view.x[None]/200)**2
+    shell = np.maximum(2 - np.abs(depth - 2), 2 - np.abs(depth - 32))
+    c.hu = np.where((depth > 0) & (depth < 34), np.maximum(c.hu, np.where(shell > 0, -150, -950)), c.hu)
 
 # %% ../nbs/04a_anatomy.ipynb #28fe40f1
 def paint_middle(c, p, cavity, middle, above, heart):
     "Mediastinum, heart, great vessels, and what lies under the diaphragm."
     z, x, y = c.view.z, c.x, c.y
-    c.paint(np.minimum(cavity, 46 - (y - .35*np.abs(x))), p.fat_hu)
+    c.paint(np.minimum(cavity, 46 - (y - .35*np.abs(x))), p.fat_hu if z > 8 else 20)
     if z > p.dome_mm - 8:
         below = np.minimum(np.maximum(-above, np.minimum(middle, z - p.dome_mm - 25)), cavity - 1)
         below = np.minimum(below, -ellipse_depth(x, y, 0, 62, 24, 26))             # not the spine
-        left = x - 12 + .5*(y + 40)                                   # the liver crosses the midline in front
+        left = x - 8 + .4*(y + 40) + 9*np.sin(y/17 + p.seed)          # the liver crosses the midline in front
         c.paint(np.minimum(below, -left), 58, soft_mm=3)                           # liver
-        c.paint(np.minimum(below, left), -85, soft_mm=3)                           # fat
+        c.paint(np.minimum(below, left), -95, soft_mm=3)                           # fat
         inside = np.minimum(below - 3, left)
         c.paint(np.minimum(inside, ellipse_depth(x, y, 62, -18, 46, 44)), 30)      # stomach
         c.paint(np.minimum(inside - 1, ellipse_depth(x, y, 62, -46, 30, 14)), -950)   # its gas, in front
         c.paint(np.minimum(inside, ellipse_depth(x, y, 92, 42, 26, 34, 25)), 52)   # spleen
-    c.paint(heart - 1, 44)
-    if p.blood_hu > 60: c.paint(heart - 11, p.blood_hu - 20, soft_mm=2)            # contrast shows the chambers
-    c.hu += (p.blood_hu - c.hu)*tube_coverage(c.view, GREAT_VESSELS)
-    c.ellipse(7, 33, 6, 5, 38)                                                     # esophagus
+    along, across, down = heart_axes(p, x, y, z)
+    base, septum = along + 14 + 9*down, across + 6 - 8*down
+    c.paint(heart - 7*np.exp(-(base/5)**2) - 5*np.exp(-(septum/4)**2)*(base > 0), 44)         # grooves, with fat and arteries in them
+    if p.blood_hu > 60:                                                            # contrast shows the chambers
+        c.paint(np.minimum(heart - np.where(septum > 0, 5, 11), np.abs(septum) - np.where(base > 0, 4, 1.2)), p.blood_hu - 15, soft_mm=2)
+    c.hu += (p.blood_hu - c.hu)*tube_coverage(c.view, great_vessels(p))
+    c.ellipse(6, 30, 7, 5, 38)                                                     # esophagus
     if z < 20: c.ellipse(0, -16, 22, 7, 90)                                        # thyroid
 
 # %% ../nbs/04a_anatomy.ipynb #aeac2bc6
@@ -403,8 +514,8 @@ def paint_trees(c, p, cavity, depth, lung, soft):
     lung += (p.blood_hu - lung)*vessels
     c.hu += (lung - c.hu)*(.5 + depth/soft).clip(0, 1)
     c.hu += (p.blood_hu - c.hu)*vessels*((depth < 0) & (depth > -14) & (cavity > 3))      # hilar vessels in the mediastinum
-    c.hu += (-50 - c.hu)*tube_coverage(view, wider(AIRWAYS, 1.5))
-    c.hu += (-985 - c.hu)*tube_coverage(view, AIRWAYS)
+    c.hu += (-50 - c.hu)*tube_coverage(view, wider(placed(p, AIRWAYS), 1.5))
+    c.hu += (-985 - c.hu)*tube_coverage(view, placed(p, AIRWAYS))
 
 # %% ../nbs/04a_anatomy.ipynb #9ad86122
 def paint_lungs(c, p, cavity, depth, above, share, fine, medium):
@@ -439,14 +550,16 @@ def render(
     z, c = view.z, Canvas(view, p.seed)
     # depths change slowly: every second pixel is enough
     x, y = (cv2.resize(v, None, fx=.5, fy=.5, interpolation=cv2.INTER_AREA) for v in (c.x, c.y))
-    fields = (cavity_depth(x, y, z), middle_depth(p, x, y, z), above_diaphragm(p, x, y, z), heart_depth(p, x, y, z),
-              trunk_depth(x, y, **at_level(BODY, z)) + (p.fat_mm - 8))
+    cavity = cavity_depth(p, x, y, z)
+    fields = (cavity, middle_depth(p, x, y, z), above_diaphragm(p, x, y, z), heart_depth(p, x, y, z),
+              body_depth(p, x, y, z, cavity))
     cavity, middle, above, heart, body = (cv2.resize(f, view.shape[::-1]) for f in fields)
     depth = lung_part(cavity, middle, above)
     fine, medium = smooth_noise(view, (p.seed, 12), 5), smooth_noise(view, (p.seed, 13), 14)
     cover, share = lesion_cover(view, (c.x, c.y), p.lesions, depth, partial(lobe, p), p.seed, fine, medium)
     paint_wall(c, p, cavity, body)
     paint_spine(c, body)
+    paint_table(c, p)
     paint_middle(c, p, cavity, middle, above, heart)
     paint_lungs(c, p, cavity, depth, above, share, fine, medium)
     hu = scanned(c.hu, view, p.seed, noise_hu)
@@ -481,7 +594,7 @@ def fullest_level(p, rng) -> float:
 
 def lung_box(p, z):
     "Rectangle around the lungs in mm: x low, x high, y low, y high."
-    x, y = np.arange(-140, 141, 4.), np.arange(-108, 109, 4.)
+    x, y = np.arange(-160, 161, 4.), np.arange(-128, 129, 4.)
     inside = lung_depth(p, x[None], y[:, None], z) > 0
     cols, rows = np.flatnonzero(inside.any(0)), np.flatnonzero(inside.any(1))
     return x[cols[0]], x[cols[-1]], y[rows[0]], y[rows[-1]]
