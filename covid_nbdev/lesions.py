@@ -93,7 +93,7 @@ def make_lesions(
 LOBULE_MM = 15.   # secondary lobules measure 10 to 25 mm (Webb, Radiology 2006)
 
 def lobules(at, seed):
-    "Of points (3, n): the way to the middle of their lobules (3, n), mm; the lobules' numbers; mm to the next one, about."
+    "Of points (3, n): the way to the middle of their lobules, mm; the lobules' numbers; mm to the next one, about."
     shape = (30, 24, 30)
     number, *jitter = random_for(seed, 15).uniform(-1, 1, (4, *shape)).astype(np.float32)
     corner = np.array([[-15], [-12], [-8]])                             # of the grid, in lobules
@@ -174,6 +174,6 @@ def draw_labels(view, seed, hu, cover, share, depth) -> np.ndarray:
 
     labels = np.where(depth > 0, 2, 3).astype(np.uint8)
     labels[outline(cover.max(0)*(share/.16).clip(0, 1), rng.normal(.44, .08), .2*hand) & (blurred(hu, .8) < -150)] = 0
-    if share.max() > .1: labels[(blurred(hu, 3) > -650) & (hand > 1.7) & (depth > 4)] = 0   # mistaken
+    if share.max() > .1: labels[(blurred(hu, 3) > -650) & (hand > 1.7) & (depth > 4)] = 0        # mistaken
     labels[outline(.7*cover[1] + .3*share, rng.normal(.33, .06), .28*hand)] = 1
     return labels
