@@ -77,7 +77,7 @@ def make_picture(rng) -> dict:   # the half of an `Acquisition` that a publisher
     far = rng.random()                                            # where Kaggle's canvas lies: mostly at air
     canvas_hu = None if far < .15 else rng.uniform(-1600, -1250) if far < .25 else -1000.
     return dict(window=tuple(window), guess=(black, white), canvas_hu=canvas_hu,
-                gamma=rng.lognormal(0, .06), stored_mm=rng.uniform(.8, 1.5)*(rng.random() < .35),
+                gamma=rng.lognormal(0, .06), stored_mm=rng.uniform(.8, 1.4)*(rng.random() < .25),
                 sharpened=rng.uniform(.2, 1.5)*(rng.random() < .35), jpeg=int(rng.integers(60, 96)),
                 mark=str(rng.choice(["", "arrow", "circle", "letter"], p=[.91, .04, .02, .03])), degrees=rng.normal(0, 1.5))
 
@@ -89,7 +89,7 @@ def make_acquisition(
 ) -> Acquisition:
     "How this patient was scanned and published: drawn by keyed random numbers."
     rng = random_for(seed, 30)
-    kernel, thickness_mm = rng.triangular(-1, .3, 1), float(np.clip(rng.lognormal(.4, .45), .6, 5))
+    kernel, thickness_mm = rng.triangular(-1, .5, 1), float(np.clip(rng.lognormal(.4, .45), .6, 5))
     noise_hu = float(np.clip(rng.lognormal(3.4, .45)*1.6**kernel*(1.5/thickness_mm)**.5, 5, 60))
     scan = Acquisition(kernel, noise_hu, thickness_mm, streaks_hu=rng.uniform(10, 50)*(rng.random() < .2))
     if not published: return scan
