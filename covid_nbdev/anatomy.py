@@ -103,14 +103,15 @@ def middle_depth(p, x, y, z):
     row = at_level(MIDDLE, z)
     depth = either(depth, ellipse_depth(x, y, 0, -4, row["core"], 52), 8)
     fat = p.wedge_mm*((y - row["front"]*p.deep)/45).clip(0, 1) + 6*np.exp((row["front"]*p.deep + 3 - y)/3).clip(0, 1)
-    depth = either(depth, np.minimum(1.2 + fat - np.abs(x - p.lean_mm), -12 - y), 5)   # the lungs meet in a line in front
-    depth = either(depth, np.maximum(ellipse_depth(x, y, 0, 57, 21, 19), ellipse_depth(x, y, 0, 88, 34, 24)), 10)   # spine
+    depth = either(depth, np.minimum(1.2 + fat - np.abs(x - p.lean_mm), -12 - y), 5)   # in front the lungs meet
+    spine = np.maximum(ellipse_depth(x, y, 0, 57, 21, 19), ellipse_depth(x, y, 0, 88, 34, 24))
+    depth = either(depth, spine, 10)
     return either(depth, ellipse_depth(x, y, 4, 30, 12, 14), 8)   # esophagus, and what ties it to the spine
 
 def above_diaphragm(p, x, y, z):
     "Two domes, flat on top, that fall steeply at the wall, deepest at the back."
     def dome(lateral):   # mm to the side of its top
-        r2 = (lateral/np.where(lateral < 0, 82, 65)/p.wide)**2 + ((y + 16)/np.where(y < -16, 105, 84)/p.deep)**2
+        r2 = (lateral/np.where(lateral < 0, np.float32(82), np.float32(65))/p.wide)**2 + ((y + 16)/np.where(y < -16, np.float32(105), np.float32(84))/p.deep)**2
         return 12*r2 + 22*r2**3
     return np.minimum(dome(-62 - x), dome(x - 66) + p.left_dome_mm) + (p.dome_mm - z)
 
@@ -293,18 +294,18 @@ def pipe(*knots): return np.array([[*p, *q] for p, q in zip(knots, knots[1:])], 
 def wider(tubes, by_mm): return tubes + by_mm*np.array([0, 0, 0, 1, 0, 0, 0, 1])
 
 # mm from the carina, where the trachea divides
-AIRWAYS = np.vstack([pipe((0, -6, -140, 8.5), (-1, 2, -45, 8.5), (-2, 10, -5, 9)),                          # trachea
-                     pipe((-4, 11, 0, 8), (-22, 11, 20, 7), (-28, 15, 46, 5.5), (-34, 24, 68, 4.5)),        # right bronchi
+AIRWAYS = np.vstack([pipe((0, -6, -140, 8.5), (-1, 2, -45, 8.5), (-2, 10, -5, 9)),                  # trachea
+                     pipe((-4, 11, 0, 8), (-22, 11, 20, 7), (-28, 15, 46, 5.5), (-34, 24, 68, 4.5)),
                      pipe((3, 11, 0, 7.5), (38, 16, 30, 5.8), (42, 26, 54, 4.8))])
-BRONCHI = np.vstack([
-    pipe((-21, 11, 17, 5), (-42, 12, 15, 4), (-58, -10, 8, 2)), pipe((-42, 12, 15, 3), (-60, 34, 6, 2)),     # right upper
-    pipe((-42, 12, 15, 3), (-50, 8, -22, 2)), pipe((-28, 14, 44, 4), (-44, -14, 62, 2.8), (-58, -36, 76, 2)),   # middle
-    pipe((-30, 18, 50, 3.2), (-46, 46, 46, 2)), pipe((-34, 24, 68, 3.8), (-48, 36, 90, 2.8), (-58, 52, 112, 1.8)),
-    pipe((-34, 24, 68, 3), (-62, 22, 98, 2)), pipe((-34, 24, 68, 3), (-38, 54, 104, 2)),                     # right lower
-    pipe((38, 16, 30, 4.8), (50, 4, 27, 4), (58, 12, 2, 2.2), (58, 16, -24, 1.8)),                           # left upper
-    pipe((50, 4, 27, 3), (64, -22, 20, 2)), pipe((50, 4, 27, 3.2), (60, -22, 58, 2)), pipe((40, 21, 42, 3.2), (54, 50, 42, 2)),
-    pipe((42, 26, 54, 3.8), (52, 38, 80, 2.8), (60, 54, 106, 1.8)), pipe((42, 26, 54, 3), (68, 22, 94, 2)),  # left lower
-    pipe((42, 26, 54, 3), (44, 58, 100, 2))])
+BRONCHI = np.vstack([                                                                               # lobes, segments
+    pipe((-21, 11, 17, 5), (-42, 12, 15, 4), (-58, -10, 8, 1.8)), pipe((-42, 12, 15, 3), (-60, 34, 6, 1.8)),
+    pipe((-42, 12, 15, 3), (-50, 8, -22, 1.6)), pipe((-28, 14, 44, 4), (-44, -14, 62, 2.8), (-58, -36, 76, 1.6)),
+    pipe((-34, 24, 68, 3.8), (-48, 36, 90, 2.8), (-58, 52, 112, 1.6)), pipe((-30, 18, 50, 3.2), (-46, 46, 46, 1.8)),
+    pipe((-34, 24, 68, 3), (-62, 22, 98, 1.8)), pipe((-34, 24, 68, 3), (-38, 54, 104, 1.8)),
+    pipe((38, 16, 30, 4.8), (50, 4, 27, 4), (58, 12, 2, 2.2), (58, 16, -24, 1.6)),
+    pipe((50, 4, 27, 3), (64, -22, 20, 1.8)), pipe((50, 4, 27, 3.2), (60, -22, 58, 1.8)),
+    pipe((40, 21, 42, 3.2), (54, 50, 42, 1.8)), pipe((42, 26, 54, 3.8), (52, 38, 80, 2.8), (60, 54, 106, 1.6)),
+    pipe((42, 26, 54, 3), (68, 22, 94, 1.8)), pipe((42, 26, 54, 3), (44, 58, 100, 1.8))])
 
 # %% ../nbs/04a_anatomy.ipynb #7e55e1c2
 def placed(p, tubes):
@@ -321,14 +322,14 @@ def great_vessels(p):
         pipe((-8, -30, 44, 15*a), (-18 - 6*u, -36, 20, 16*a), (-16 - 5*u, -32, -6, 15*a), (-6, -18, -20 - 10*u, 14*a),
              (12 + 4*u, 8, -21 - 12*u, 13*a), (24 + 5*u, 30, -10 - 5*u, 12.5*a), (25 + 5*u, 36, 30, 12*a),
              (20 + 4*u, 38, down, 11*a), (6, 36, 190, 10.5*a)),                                                # aorta
-        pipe((-26, -38, -62, 6), (-29, -30, -30, 8), (-30, -24, 18, 9), (-28, -20, 50, 11)),            # superior vena cava
-        pipe((30, -42, -56, 6), (-2, -42, -38, 6), (-27, -34, -28, 7)),                          # left brachiocephalic vein
-        pipe((10, -10, -24, 5), (20, -10, -62, 4.5), (26, -12, -117, 4)),                        # arteries to arm and head
+        pipe((-26, -38, -62, 6), (-29, -30, -30, 8), (-30, -24, 18, 9), (-28, -20, 50, 11)),        # superior vena cava
+        pipe((30, -42, -56, 6), (-2, -42, -38, 6), (-27, -34, -28, 7)),                             # left brachioceph.
+        pipe((10, -10, -24, 5), (20, -10, -62, 4.5), (26, -12, -117, 4)),                           # to arm and head
         pipe((-2, -18, -24, 5.5), (-18, -18, -72, 5), (-26, -16, -117, 4)),
-        pipe((12, -46, 50, 15), (14, -46, 30, 14), (22, -30, 14, 13), (36, -4, 10, 10), (44, 10, 22, 8)),   # pulmonary trunk
-        pipe((18, -36, 18, 11), (-4, -18, 22, 11), (-36, -8, 22, 9), (-44, -2, 32, 7.5)),        # its right branch
-        pipe((-24, -8, down - 22, 12), (-26, 0, down + 10, 12), (-22, 12, 190, 12)),             # inferior vena cava
-        pipe((-24, 2, 52, 17), (0, 4, 52, 18), (24, 4, 50, 16))]))                               # left atrium
+        pipe((12, -46, 50, 15), (14, -46, 30, 14), (22, -30, 14, 13), (36, -4, 10, 10), (44, 10, 22, 8)),   # pulmonary
+        pipe((18, -36, 18, 11), (-4, -18, 22, 11), (-36, -8, 22, 9), (-44, -2, 32, 7.5)),           # and right branch
+        pipe((-24, -8, down - 22, 12), (-26, 0, down + 10, 12), (-22, 12, 190, 12)),                # inferior vena cava
+        pipe((-24, 2, 52, 17), (0, 4, 52, 18), (24, 4, 50, 16))]))                                  # left atrium
 
 # %% ../nbs/04a_anatomy.ipynb #cd744081
 def lung_points(p, rng, n):
@@ -432,14 +433,15 @@ def paint_wall(c, p, cavity, body):
     out, sides = -cavity, np.abs(x)   # mm outside the pleura, mm from the midline
     c.paint(body, 30)                                                              # skin
     c.paint(body - 2, -103)                                                        # fat
-    if p.breast_mm: c.paint(np.minimum(p.breast_mm/3 - np.abs(out - 24 - p.breast_mm/2) - .3*np.abs(sides - 75), body - 6),
-                            30 + 40*np.sin(x/3)*np.sin(y/4), soft_mm=8)            # glands
+    glands = p.breast_mm/3 - np.abs(out - 24 - p.breast_mm/2) - .3*np.abs(sides - 75)
+    if p.breast_mm: c.paint(np.minimum(glands, body - 6), 30 + 40*np.sin(x/3)*np.sin(y/4), soft_mm=8)
     c.paint(body - 5 - .6*p.fat_mm - .45*max(z, 0), 48)                            # shoulder girdle
     pectoral = np.exp(-((sides - 62)/40)**2)*(y < 0)*14*math.exp(-((z - 65)/60)**2)
     latissimus = np.exp(-((sides - 115)/45)**2)*(y > 0)*(13 + 28*math.exp(-((z - 70)/55)**2))
     c.paint(np.minimum(11 + pectoral + latissimus + sides/43 - out, body - 4 - .5*p.fat_mm), 48, soft_mm=1.5)
-    if z > 10: c.paint(np.minimum(1 - np.abs(out - 12 - 1.5*np.sin(x/19)), body - 5), -70, soft_mm=2)   # fat between the muscles
-    if z < 130: c.paint(np.minimum(20 - .3*max(z - 60, 0) - np.hypot(sides - 130*p.wide, .7*(y + 8)), body), -95, soft_mm=9)   # armpit
+    if z > 10: c.paint(np.minimum(1 - np.abs(out - 12 - 1.5*np.sin(x/19)), body - 5), -70, soft_mm=2)   # fat layer
+    armpit = 20 - .3*max(z - 60, 0) - np.hypot(sides - 130*p.wide, .7*(y + 8))
+    if z < 130: c.paint(np.minimum(armpit, body), -95, soft_mm=9)
     for side in (-1, 1):
         c.ellipse(side*26, 96*p.deep, 23, 15, 50, side*12)                         # muscles along the spine
         at = side*118*p.wide
@@ -450,7 +452,7 @@ def paint_wall(c, p, cavity, body):
             c.bone(at, blade_y + 1, size, 2.8, -side*38)
             if z < 60: c.bone(at - side*.2*z, blade_y + 13, 14, 3, side*50)
         if -5 < z < 22: c.bone(side*(40 + (22 - z)*2.6), -52 + (22 - z)*.4, 26, 6, -side*8)   # collarbone
-        if z < 12 and p.arms_up: c.bone(side*166*p.wide, 24, 25 - .3*abs(z + 10), 24 - .3*abs(z + 10))   # head of the humerus
+        if z < 12 and p.arms_up: c.bone(side*166*p.wide, 24, 25 - .3*abs(z + 10), 24)   # humerus
     paint_ribs(c, p, out)
     front = at_level(CAVITY, z)
     if 20 < z < 185: c.bone(0, front["cy"] - front["ry"]*p.deep - 7, 19 - .04*z, 6)       # breastbone
@@ -474,7 +476,7 @@ def paint_table(c, p):
     if not p.table_mm or c.view.y[-1] < 120: return
     depth = c.view.y[:, None] - (119*p.deep + p.fat_mm) + p.table_mm*(c.view.x[None]/200)**2
     shell = np.maximum(2 - np.abs(depth - 2), 2 - np.abs(depth - 32))
-    c.hu = np.where((depth > 0) & (depth < 34), np.maximum(c.hu, np.where(shell > 0, -150, -950)), c.hu)
+    c.hu = np.where((depth > 0) & (depth < 34), np.maximum(c.hu, np.where(shell > 0, np.float32(-150), np.float32(-950))), c.hu)
 
 # %% ../nbs/04a_anatomy.ipynb #28fe40f1
 def paint_middle(c, p, cavity, middle, above, heart):
@@ -493,9 +495,10 @@ def paint_middle(c, p, cavity, middle, above, heart):
         c.paint(np.minimum(inside, ellipse_depth(x, y, 92, 42, 26, 34, 25)), 52)   # spleen
     along, across, down = heart_axes(p, x, y, z)
     base, septum = along + 14 + 9*down, across + 6 - 8*down
-    c.paint(heart - 7*np.exp(-(base/5)**2) - 5*np.exp(-(septum/4)**2)*(base > 0), 44)         # grooves, with fat and arteries in them
-    if p.blood_hu > 60:                                                            # contrast shows the chambers
-        c.paint(np.minimum(heart - np.where(septum > 0, 5, 11), np.abs(septum) - np.where(base > 0, 4, 1.2)), p.blood_hu - 15, soft_mm=2)
+    c.paint(heart - 7*np.exp(-(base/5)**2) - 5*np.exp(-(septum/4)**2)*(base > 0), 44)
+    if p.blood_hu > 60:                                      # contrast shows the chambers; fat lies in the grooves
+        walls = np.maximum(np.where(septum > 0, np.float32(5), np.float32(11)) - heart, np.where(base > 0, np.float32(4), np.float32(1.2)) - np.abs(septum))
+        c.paint(-walls, p.blood_hu - 15, soft_mm=2)
     c.hu += (p.blood_hu - c.hu)*tube_coverage(c.view, great_vessels(p))
     c.ellipse(6, 30, 7, 5, 38)                                                     # esophagus
     if z < 20: c.ellipse(0, -16, 22, 7, 90)                                        # thyroid
