@@ -77,7 +77,8 @@ def medseg_part(n, size, seed, labels, first=0):
     "One slice of each patient, except that every tenth patient gives two -> patient, hu, labels."
     slices = [(patient, number) for patient in range(n) for number in range(2 if patient % 10 == 4 else 1)]
     for patient, number in slices[:n]:
-        yield f"M{seed}-{first + patient}", *make_slice(1_000_000*seed + first + patient, size, number=number, labels=labels)
+        slice_seed = 1_000_000*seed + first + patient
+        yield f"M{seed}-{first + patient}", *make_slice(slice_seed, size, number=number, labels=labels)
 
 def write_part(folder, source, test, n, size, slices, bar):
     "Stream one source into its files -> source, number, patient of each slice."
