@@ -142,7 +142,7 @@ def lesion_cover(
         np.maximum(net, part*float(k["net"]), out=net)
     grain = cv2.resize(smooth_noise(view, (seed, 14), 3.5), shape[::-1], interpolation=cv2.INTER_AREA)[q]
     thin = 1 - replaced[0]*(1 + .15*medium + .2*fine + .15*number + .15*grain)
-    share = 1 - thin*(1 - replaced[1]*(1 + .12*medium + .17*fine)).clip(0, 1)
+    share = 1 - thin*(1 - replaced[1]*(1 + .12*medium + .13*fine + .08*grain)).clip(0, 1)
     share += net*np.exp(-np.minimum(np.abs(grain)/.25, wall/.5)**2)*(1 - share)   # septa, lines where noise crosses 0
     out = np.zeros((3, *shape), np.float32)
     out[:2, q[0], q[1]], out[2][q] = part_of, share.clip(0, 1)

@@ -213,13 +213,20 @@ def test_dataset_layout(tmp_path):
     assert [f.name for f in dest.parent.iterdir()] == ["raw"]
 
 
+def test_dataset_of_the_truth(tmp_path):
+    dest = write_phantom_dataset(tmp_path/"raw", n_radiopaedia=2, n_medseg=2, n_test=1, size=64, labels="truth")
+    assert (np.load(dest/"masks_medseg.npy")[1].argmax(-1) == make_slice(1, 64, labels="truth")[1]).all()
+    assert (np.load(dest/"masks_radiopedia.npy").argmax(-1) == make_volume(400_000, 2, 64, labels="truth")[1]).all()
+
+
 def test_dataset_without_radiopaedia(tmp_path):
     dest = write_phantom_dataset(tmp_path/"raw", n_radiopaedia=0, n_medseg=2, n_test=1, size=64)
     assert not list(dest.glob("*radiopedia*")) and (dest/"images_medseg.npy").exists()
 
 
 @pytest.mark.parametrize("wrong, word", [(dict(size=100), "multiple of 32"), (dict(size=32), "at least 64"), (dict(seed=-1), "0 or more"),
-                                         (dict(n_medseg=0), "1 or more"), (dict(n_radiopaedia=-1), "0 or more")])
+                                         (dict(n_medseg=0), "1 or more"), (dict(n_radiopaedia=-1), "0 or more"),
+                                         (dict(labels="mine"), "'reader' or 'truth'")])
 def test_bad_requests_write_nothing(tmp_path, wrong, word):
     with pytest.raises(BadInput, match=word): write_phantom_dataset(tmp_path/"raw", **wrong)
     assert not any(tmp_path.iterdir())
