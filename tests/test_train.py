@@ -81,7 +81,7 @@ def test_ctrl_c(store, tmp_path):
     p = start(store.path, run, *SMALL[:1], "50", *SMALL[2:])
     while not (run/"last.pt").is_file(): time.sleep(.05)
     p.send_signal(signal.SIGINT)
-    out, err = p.communicate(timeout=60)
+    out, err = p.communicate(timeout=200)
     assert p.returncode == 130 and "Traceback" not in err
     assert f"covid_train {store.path} {run} --resume" in err.strip().split("\n")[-1]
     torch.load(run/"last.pt", weights_only=True)

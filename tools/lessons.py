@@ -106,7 +106,8 @@ def run_cells(nb, timeout_s: int = 600, probe: bool = False, data: Path | str = 
     kept = list(nb.cells)
     nb.cells = [c for c in (_with_probes(nb) if probe else kept) if not (c.cell_type == "code" and is_skipped(c))]
     env = environment() | {"COVID_DATA": str(data)}
-    client = PatientClient(nb, timeout=timeout_s, extra_arguments=["--log-level=40"], resources={"metadata": {"path": str(NBS)}})   # errors alone
+    client = PatientClient(nb, timeout=timeout_s, startup_timeout=timeout_s, extra_arguments=["--log-level=40"],   # errors alone
+                           resources={"metadata": {"path": str(NBS)}})
     if sys.platform == "linux": client.create_kernel_manager().kernel_spec.argv = warm()
     client.execute(env=env)
     if probe:
