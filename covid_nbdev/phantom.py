@@ -69,17 +69,18 @@ def pixel_auc(
     return float((b*(a.cumsum() - a/2)).sum()/(a.sum()*b.sum()))
 
 # %% ../nbs/04_phantom.ipynb #9978d930
-def radiopaedia_part(n, size, seed):
+def radiopaedia_part(n, size, seed, labels):
     "n slices in volumes of 16 or more, nine volumes at most -> patient, hu, labels."
     for v, part in enumerate(np.array_split(np.arange(n), np.clip(n//16, 1, 9))):
-        for hu, labels, _ in volume_slices(1_000_000*seed + 400_000 + v, len(part), size):
-            yield f"R{seed}-{v}", hu, labels
+        for hu, *both in volume_slices(1_000_000*seed + 400_000 + v, len(part), size):
+            yield f"R{seed}-{v}", hu, both[LABELS.index(labels)]
 
-def medseg_part(n, size, seed, first=0):
+def medseg_part(n, size, seed, labels, first=0):
     "One slice of each patient, except that every tenth patient gives two -> patient, hu, labels."
     slices = [(patient, number) for patient in range(n) for number in range(2 if patient % 10 == 4 else 1)]
     for patient, number in slices[:n]:
-        yield f"M{seed}-{first + patient}", *make_slice(1_000_000*seed + first + patient, size, number=number)
+        slice_seed = 1_000_000*seed + first + patient
+        yield f"M{seed}-{first + patient}", *make_slice(slice_seed, size, number=number, labels=labels)
 
 def write_part(folder, source, test, n, size, slices, bar):
     "Stream one source into its files -> source, number, patient of each slice."
@@ -100,14 +101,15 @@ def write_phantom_dataset(
     n_test: int = 10,          # slices
     size: int = 512,           # side in pixels, a multiple of 32, at least 64
     seed: int = 0,             # other seeds, other patients
+    labels: str = "reader",    # as the phantom's reader draws them; or "truth"
 ) -> Path:                     # dest
     "Write the phantom in Kaggle's layout, slice by slice."
-    _check_request(size, seed)
+    _check_request(size, seed, labels)
     for name, n, least in (("n_radiopaedia", n_radiopaedia, 0), ("n_medseg", n_medseg, 1), ("n_test", n_test, 1)):
         if n < least: raise BadInput(f"{name}={n}", f"{least} or more")
-    parts = [("radiopedia", "", n_radiopaedia, radiopaedia_part(n_radiopaedia, size, seed)),
-             ("medseg", "", n_medseg, medseg_part(n_medseg, size, seed)),
-             ("medseg", "test_", n_test, medseg_part(n_test, size, seed, first=800_000))]
+    parts = [("radiopedia", "", n_radiopaedia, radiopaedia_part(n_radiopaedia, size, seed, labels)),
+             ("medseg", "", n_medseg, medseg_part(n_medseg, size, seed, labels)),
+             ("medseg", "test_", n_test, medseg_part(n_test, size, seed, labels, first=800_000))]
     rows = [("source", "number", "patient")]
     with atomic_folder(dest) as folder, progress_bar(total=sum(part[2] for part in parts), desc="phantom") as bar:
         for source, test, n, slices in parts:
