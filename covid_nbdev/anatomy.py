@@ -445,7 +445,7 @@ def paint_trees(c, p, cavity, depth, lung, dense, soft):
     lung += (-970 - lung)*tube_coverage(view, p.bronchi, thick)
     lung += (p.blood_hu - lung)*vessels*(1 - .85*dense)
     c.hu += (lung - c.hu)*(.5 + depth/soft).clip(0, 1)
-    c.hu += (p.blood_hu - c.hu)*vessels*((depth < 0) & (depth > -14) & (cavity > 3))      # hilar vessels in the mediastinum
+    c.hu += (p.blood_hu - c.hu)*vessels*((depth < 0) & (depth > -14) & (cavity > 3))  # at the hilum
     c.hu += (-50 - c.hu)*tube_coverage(view, wider(AIRWAYS, 1.5))
     c.hu += (-985 - c.hu)*tube_coverage(view, AIRWAYS)
 
