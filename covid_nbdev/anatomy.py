@@ -155,7 +155,7 @@ class Patient:
     gravity: float = .45           # HU per mm toward the back; negative: the patient lies prone
     mosaic_hu: float = 14.         # patches with more or less air
     texture_hu: float = 45.        # of what is too small to be seen: vessels, septa, small airways
-    emphysema: float = -2.5        # above about -1, holes in the upper lobes
+    emphysema: float = -9.         # above about -1: dark holes, most of them in the upper lobes
     vessels: np.ndarray = None     # tubes (n, 8): x, y, z, radius at one end and at the other, mm
     bronchi: np.ndarray = None     # tubes
     lesions: np.ndarray = None     # records of type LESION
@@ -209,7 +209,7 @@ def pieces(at, r, way): return np.concatenate([at[:-1], r[:-1], at[1:], r[1:], w
 
 # %% ../nbs/04a_anatomy.ipynb #4d706d12
 def grow_tree(
-    trunk: list,          # knots x, y, z, radius, mm
+    trunk: np.ndarray,    # (k, 4): knots x, y, z, radius, mm
     points: np.ndarray,   # (2**n, 3) mm, the places it must reach; at least 8
     rng: np.random.Generator,
 ) -> np.ndarray:          # tubes (m, 14): the last six numbers are the directions at both ends
@@ -217,13 +217,12 @@ def grow_tree(
     line = np.stack([np.interp(np.linspace(0, 1, 30), np.linspace(0, 1, len(trunk)), v) for v in zip(*trunk)], 1)
     line, groups = cv2.GaussianBlur(line.astype(np.float32), (1, 9), 2), points[None]
     tubes = [pieces(line[:, :3], line[:, 3:], unit(np.gradient(line[:, :3], axis=0)))]
-    middle = line[:, :3].mean(0)
-    start, way = middle[None], np.zeros((1, 3), np.float32)
+    start, way = line[:, :3].mean(0)[None], np.zeros((1, 3), np.float32)
     while True:
         served = groups.shape[1]
         if served*8 == len(points):
             nearest = ((groups.mean(1)[:, None] - line[:, :3])**2).sum(2).argmin(1)
-            start, way = line[nearest, :3], unit(line[nearest, :3] - middle)
+            start, way = line[nearest, :3], unit(line[nearest, :3] - start)
         if served*8 <= len(points):
             goal = groups.mean(1) + .15*rng.standard_normal((len(groups), 3), np.float32)*groups.std(1)
             step = (.9 if served == 1 else .7 if served*8 == len(points) else .5)*(goal - start)
@@ -512,7 +511,7 @@ def paint_trees(c, p, cavity, depth, lung, soft):
     lung += (-970 - lung)*tube_coverage(view, p.bronchi, thick)
     lung += (p.blood_hu - lung)*vessels
     c.hu += (lung - c.hu)*(.5 + depth/soft).clip(0, 1)
-    c.hu += (p.blood_hu - c.hu)*vessels*((depth < 0) & (depth > -14) & (cavity > 3))      # hilar vessels in the mediastinum
+    c.hu += (p.blood_hu - c.hu)*vessels*((depth < 0) & (depth > -14) & (cavity > 3))  # at the hilum
     c.hu += (-50 - c.hu)*tube_coverage(view, wider(placed(p, AIRWAYS), 1.5))
     c.hu += (-985 - c.hu)*tube_coverage(view, placed(p, AIRWAYS))
 

@@ -14,7 +14,7 @@ import pytest
 
 from conftest import heeds_ctrl_c
 from covid_nbdev import phantom
-from covid_nbdev.anatomy import fullest_level, lobe, lung_depth, make_patient, medseg_slice, render, volume_slices
+from covid_nbdev.anatomy import fullest_level, lobe, lung_depth, make_patient, medseg_slice, render, tube_coverage, volume_slices
 from covid_nbdev.core import BadInput, atomic_file, atomic_folder
 from covid_nbdev.lesions import LESION, lesion_cover
 from covid_nbdev.phantom import make_slice, make_volume, pixel_auc, write_phantom_dataset
@@ -97,6 +97,16 @@ def test_hu_of_tissues():
     hu, labels = make_slice(2, 256, style="radiopaedia")
     assert -900 < np.median(hu[labels == 2]) < -700
     assert -120 < np.median(hu[(hu > -300) & (hu < -50)]) < -50       # fat
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_vessels_at_every_level(seed):
+    "No bald band: until November 2026 both trees of a lung began at one level, and below it the share fell to a third."
+    p, x, y, shares = make_patient(seed), axis_mm(0, 290, 64), axis_mm(0, 250, 56), []
+    for z in range(40, 201, 5):
+        inside, cover = lung_depth(p, x[None], y[:, None], z) > 6, tube_coverage(View(x, y, float(z)), p.vessels)
+        shares.append([cover[inside & side].mean() for side in (True, x < 0, x > 0)])      # both lungs, right, left
+    assert (np.min(shares, 0)/np.median(shares, 0) > (.5, .4, .4)).all()
 
 
 def test_pixel_auc_by_hand():
