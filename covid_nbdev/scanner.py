@@ -79,7 +79,8 @@ def make_picture(rng) -> dict:   # the half of an `Acquisition` that a publisher
     return dict(window=tuple(window), guess=(black, white), canvas_hu=canvas_hu,
                 gamma=rng.lognormal(0, .06), stored_mm=rng.uniform(.8, 1.4)*(rng.random() < .25),
                 sharpened=rng.uniform(.2, 1.5)*(rng.random() < .35), jpeg=int(rng.integers(60, 96)),
-                mark=str(rng.choice(["", "arrow", "circle", "letter"], p=[.91, .04, .02, .03])), degrees=rng.normal(0, 1.5))
+                mark=str(rng.choice(["", "arrow", "circle", "letter"], p=[.91, .04, .02, .03])),
+                degrees=rng.normal(0, 1.5))
 
 # %% ../nbs/04b_scanner.ipynb #74e42ecc
 def make_acquisition(
@@ -110,7 +111,7 @@ def noise_map(hu, view, scan, rng) -> np.ndarray:   # float32 (H, W), HU
     across, down = water.sum(1)*(view.x[1] - view.x[0]), water.sum(0)*(view.y[1] - view.y[0])     # mm
     noise *= np.sqrt(np.exp(.006*across)[:, None] + np.exp(.006*down))/2.8       # 1 in the middle of a chest
     if scan.streaks_hu:
-        grain = rng.standard_normal((len(hu), int(np.ptp(view.x)/8) + 2), dtype=np.float32)     # 8 mm long, a pixel high
+        grain = rng.standard_normal((len(hu), int(np.ptp(view.x)/8) + 2), dtype=np.float32)   # 8 mm, one row
         strength_hu = scan.streaks_hu*min(1, .75/view.px_mm)**.5*(across/250).clip(0, 1.5)**2
         noise += cv2.resize(grain, view.shape[::-1])*strength_hu[:, None]
     return noise
