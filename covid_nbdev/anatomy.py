@@ -600,7 +600,7 @@ def lung_box(p, z):
 # %% ../nbs/04a_anatomy.ipynb #e83d31e6
 def medseg_slice(p, size, number=0):
     "A crop on a canvas of air -> hu int16, labels, truth, all (size, size)."
-    rng = random_for(p.seed, 4, number)
+    rng, scan = random_for(p.seed, 4, number), make_acquisition(p.seed)
     z = fullest_level(p, rng)
     x0, x1, y0, y1 = lung_box(p, z)
     left, right, top, bottom = rng.uniform(0, 3 if rng.random() < .7 else 12, 4)   # the real crops touch the lungs
@@ -608,7 +608,6 @@ def medseg_slice(p, size, number=0):
     share, aspect = float(np.clip(rng.normal(.74, .13), .3, .99)), height/width*rng.lognormal(.1, .14)
     w = int(size*min(share, .96/aspect))
     h = int(w*aspect)
-    view = View(axis_mm((x0 - left + x1 + right)/2, width, w), axis_mm((y0 - top + y1 + bottom)/2, height, h), z,
-                make_acquisition(p.seed))
+    view = View(axis_mm((x0 - left + x1 + right)/2, width, w), axis_mm((y0 - top + y1 + bottom)/2, height, h), z, scan)
     hu, *masks = render(p, view)
     return on_canvas(hu, masks, size, view, rng)

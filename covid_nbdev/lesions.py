@@ -99,11 +99,11 @@ def lobules(at, seed):
     corner = np.array([[-15], [-12], [-8]])                             # of the grid, in lobules
     middle = np.stack([(g + .5 + .42*j).ravel() for g, j in zip(np.indices(shape, np.float32), jitter)])
     middle = ((middle + corner)*LOBULE_MM).astype(np.float32)
-    cell = np.floor(at/LOBULE_MM).astype(int) - corner
+    cell = np.ravel_multi_index(tuple(np.floor(at/LOBULE_MM).astype(int) - corner), shape)
     first, second = np.full((2, at.shape[1]), 1e6, np.float32)
     own = np.zeros(at.shape[1], int)
     for step in np.ndindex(3, 3, 3):
-        k = np.ravel_multi_index(tuple(cell + np.array(step)[:, None] - 1), shape, "clip")
+        k = cell + np.ravel_multi_index(step, shape) - np.ravel_multi_index((1, 1, 1), shape)   # a neighbor
         far = sum((m[k] - a)**2 for m, a in zip(middle, at))
         second = np.minimum(second, np.maximum(far, first))
         own = np.where(far < first, k, own)
