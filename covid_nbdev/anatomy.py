@@ -152,7 +152,7 @@ def middle_depth(p, x, y, z):
     depth = either(depth, tubes_depth(tubes[tubes[:, 7] >= 5.5], x, y, z) + 1.5, 8)
     row = at_level(MIDDLE, z)
     depth = either(depth, ellipse_depth(x, y, 0, -4, row["core"], 52), 8)
-    fat = p.wedge_mm*((y - row["front"]*p.deep)/45).clip(0, 1) + 6*np.exp((row["front"]*p.deep + 3 - y)/3).clip(0, 1)
+    fat = p.wedge_mm*((y - row["front"]*p.deep)/45).clip(0, 1) + 3*np.exp((row["front"]*p.deep + 3 - y)/3).clip(0, 1)
     depth = either(depth, np.minimum(1.2 + fat - np.abs(x - p.lean_mm), -12 - y), 5)   # in front the lungs meet
     spine = np.maximum(ellipse_depth(x, y, 0, 57, 21, 19), ellipse_depth(x, y, 0, 88, 34, 24))
     depth = either(depth, spine, 10)
@@ -166,7 +166,7 @@ def above_diaphragm(p, x, y, z):
         return 12*r2 + 22*r2**3
     return np.minimum(dome(-62 - x), dome(x - 66) + p.left_dome_mm) + (p.dome_mm - z)
 
-def lung_part(cavity, middle, above): return both(both(cavity, -middle, 6), .45*above, 4)
+def lung_part(cavity, middle, above): return both(both(cavity, -middle, 4), .45*above, 4)
 
 def lung_depth(p, x, y, z):
     "How many mm a point lies under the pleura."
@@ -212,7 +212,7 @@ def draw_habitus(p):
     p.heart_degrees, p.heart_fat_mm = rng.normal(38, 8), rng.uniform(3, 8)
     p.hila_mm = tuple(rng.normal(0, [4, 4, 6, 4, 4, 6]))
     p.rib_mm, p.aorta = rng.uniform(0, 26), rng.normal(.9, .08) + .3*age
-    p.unfolded, p.lean_mm, p.wedge_mm = age*rng.random(), rng.normal(-1, 4), rng.gamma(4, 4)
+    p.unfolded, p.lean_mm, p.wedge_mm = age*rng.random(), rng.normal(-1, 4), min(rng.gamma(4, 3), 22)
     p.fat_mm, p.fat_hu = rng.gamma(3, 4), rng.normal(-100, 8)
     p.breast_mm = rng.uniform(10, 45) if woman else 0
     p.arms_up, p.table_mm = rng.random() < .8, rng.uniform(15, 60)*(rng.random() < .85)
