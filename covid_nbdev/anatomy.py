@@ -102,7 +102,7 @@ def middle_depth(p, x, y, z):
     depth = either(depth, tubes_depth(tubes[tubes[:, 7] >= 5.5], x, y, z) + 1.5, 8)
     row = at_level(MIDDLE, z)
     depth = either(depth, ellipse_depth(x, y, 0, -4, row["core"], 52), 8)
-    fat = p.wedge_mm*((y - row["front"]*p.deep)/45).clip(0, 1) + 6*np.exp((row["front"]*p.deep + 3 - y)/3).clip(0, 1)
+    fat = p.wedge_mm*((y - row["front"]*p.deep)/45).clip(0, 1) + 3*np.exp((row["front"]*p.deep + 3 - y)/3).clip(0, 1)
     depth = either(depth, np.minimum(1.2 + fat - np.abs(x - p.lean_mm), -12 - y), 5)   # in front the lungs meet
     spine = np.maximum(ellipse_depth(x, y, 0, 57, 21, 19), ellipse_depth(x, y, 0, 88, 34, 24))
     depth = either(depth, spine, 10)
@@ -111,11 +111,12 @@ def middle_depth(p, x, y, z):
 def above_diaphragm(p, x, y, z):
     "Two domes, flat on top, that fall steeply at the wall, deepest at the back."
     def dome(lateral):   # mm to the side of its top
-        r2 = (lateral/np.where(lateral < 0, np.float32(82), np.float32(65))/p.wide)**2 + ((y + 16)/np.where(y < -16, np.float32(105), np.float32(84))/p.deep)**2
+        wide, deep = 65 + np.float32(17)*(lateral < 0), 84 + np.float32(21)*(y < -16)
+        r2 = (lateral/(wide*p.wide))**2 + ((y + 16)/(deep*p.deep))**2
         return 12*r2 + 22*r2**3
     return np.minimum(dome(-62 - x), dome(x - 66) + p.left_dome_mm) + (p.dome_mm - z)
 
-def lung_part(cavity, middle, above): return both(both(cavity, -middle, 6), .45*above, 4)
+def lung_part(cavity, middle, above): return both(both(cavity, -middle, 4), .45*above, 4)
 
 def lung_depth(p, x, y, z):
     "How many mm a point lies under the pleura."
@@ -170,7 +171,7 @@ def draw_habitus(p):
     p.heart_degrees, p.heart_fat_mm = rng.normal(38, 8), rng.uniform(3, 8)
     p.hila_mm = tuple(rng.normal(0, [4, 4, 6, 4, 4, 6]))
     p.rib_mm, p.aorta = rng.uniform(0, 26), rng.normal(.9, .08) + .3*age
-    p.unfolded, p.lean_mm, p.wedge_mm = age*rng.random(), rng.normal(-1, 4), rng.gamma(4, 4)
+    p.unfolded, p.lean_mm, p.wedge_mm = age*rng.random(), rng.normal(-1, 4), min(rng.gamma(4, 3), 22)
     p.fat_mm, p.fat_hu = rng.gamma(3, 4), rng.normal(-100, 8)
     p.breast_mm = rng.uniform(10, 45) if woman else 0
     p.arms_up, p.table_mm = rng.random() < .8, rng.uniform(15, 60)*(rng.random() < .85)
@@ -475,7 +476,7 @@ def paint_table(c, p):
     if not p.table_mm or c.view.y[-1] < 120: return
     depth = c.view.y[:, None] - (119*p.deep + p.fat_mm) + p.table_mm*(c.view.x[None]/200)**2
     shell = np.maximum(2 - np.abs(depth - 2), 2 - np.abs(depth - 32))
-    c.hu = np.where((depth > 0) & (depth < 34), np.maximum(c.hu, np.where(shell > 0, np.float32(-150), np.float32(-950))), c.hu)
+    c.hu = np.where((depth > 0) & (depth < 34), np.maximum(c.hu, -950 + np.float32(800)*(shell > 0)), c.hu)
 
 # %% ../nbs/04a_anatomy.ipynb #28fe40f1
 def paint_middle(c, p, cavity, middle, above, heart):
@@ -496,7 +497,8 @@ def paint_middle(c, p, cavity, middle, above, heart):
     base, septum = along + 14 + 9*down, across + 6 - 8*down
     c.paint(heart - 7*np.exp(-(base/5)**2) - 5*np.exp(-(septum/4)**2)*(base > 0), 44)
     if p.blood_hu > 60:                                      # contrast shows the chambers; fat lies in the grooves
-        walls = np.maximum(np.where(septum > 0, np.float32(5), np.float32(11)) - heart, np.where(base > 0, np.float32(4), np.float32(1.2)) - np.abs(septum))
+        outer, inner = 11 - np.float32(6)*(septum > 0), 1.2 + np.float32(2.8)*(base > 0)
+        walls = np.maximum(outer - heart, inner - np.abs(septum))
         c.paint(-walls, p.blood_hu - 15, soft_mm=2)
     c.hu += (p.blood_hu - c.hu)*tube_coverage(c.view, great_vessels(p))
     c.ellipse(6, 30, 7, 5, 38)                                                     # esophagus
