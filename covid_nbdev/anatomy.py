@@ -343,10 +343,10 @@ def draw_lungs(p, rng):
     "Fissures, caliber of vessels and bronchi, texture; and how thick the slices are."
     p.fissures = tuple(rng.normal([62, .86, 64, .92, 114], [5, .06, 5, .06, 5]).tolist())
     p.thickness_mm = float(rng.choice([1, 1.5, 2, 3, 5, 8], p=[.3, .25, .2, .12, .1, .03]))
-    p.caliber, p.wall_mm = rng.lognormal(.04, .13), rng.lognormal(-1, .3)
+    p.caliber, p.wall_mm = rng.lognormal(-.1, .13), rng.lognormal(-1.2, .3)
     p.airway = rng.uniform(1, 1.4) if rng.random() < .1 else rng.uniform(.55, .8)
     p.gravity = -.4 if rng.random() < .06 else rng.normal(.5, .2)
-    p.mosaic_hu, p.texture_hu = rng.gamma(2, 8), rng.uniform(40, 110)
+    p.mosaic_hu, p.texture_hu = rng.gamma(2, 8), rng.uniform(30, 90)
     p.emphysema = rng.uniform(-1.4, .3) if rng.random() < .12 else -9
 
 def make_trees(p, rng):
@@ -375,7 +375,7 @@ def make_patient(
     p = Patient(seed, dome_mm=rng.uniform(168, 200), heart=rng.normal(1, .08), fat_mm=rng.gamma(4, 3),
                 fat_hu=rng.uniform(-95, 0),
                 blood_hu=rng.uniform(120, 220) if rng.random() < .2 else rng.uniform(35, 50),
-                lung_hu=rng.normal(-847, 27))
+                lung_hu=rng.normal(-868, 27))
     draw_habitus(p)
     draw_lungs(p, random_for(seed, 30))
     p.vessels, p.bronchi = make_trees(p, random_for(seed, 31))
@@ -527,7 +527,7 @@ def paint_lungs(c, p, cavity, depth, above, share, fine, medium):
     lung += (-985 - lung)*holes
     around = cv2.resize(share, None, fx=.25, fy=.25, interpolation=cv2.INTER_AREA)
     around = cv2.resize(cv2.GaussianBlur(around, (0, 0), 1.5/view.px_mm), view.shape[::-1])
-    lung += 250*around.clip(0, .4)
+    lung += 180*around.clip(0, .4)
     dependent = np.exp(-np.maximum(depth, 0)/3.5)*np.clip((c.y*np.sign(p.gravity) - 45)/40, 0, 1)
     lung += 260*dependent*(medium > -.6)                                           # a mimic: dependent atelectasis
     x, y = (cv2.resize(v, None, fx=.5, fy=.5, interpolation=cv2.INTER_AREA) for v in (c.x, c.y))

@@ -63,8 +63,8 @@ def make_lesions(
     stage = rng.choice(3, p=[.25, .45, .3])                                  # early, mixed, late
     load = np.clip(rng.lognormal(math.log(.18), 1), .006, .8)*(1 if style == "medseg" else .2)
     solid = (rng.beta(.5, 6), rng.beta(1.2, 3.4), rng.beta(2, 3))[stage]  # of what is ill
-    thin, deep, behind = rng.uniform(.11, .37), rng.lognormal(math.log(18), .5), rng.lognormal(math.log(90), .4)
-    firm, net = rng.uniform(.7, .86), rng.choice([0, .15, .3, .45], p=[.3, .3, .25, .15])
+    thin, deep, behind = rng.uniform(.07, .265), rng.lognormal(math.log(18), .5), rng.lognormal(math.log(90), .4)
+    firm, net = rng.uniform(.66, .79), rng.choice([0, .15, .3, .45], p=[.3, .3, .25, .15])
     forms = rng.dirichlet([1.5, .8, .7*load + .05, .3, .02])*[1, 1, 1, 1, 1 + 8*(stage == 2)]
     place = np.exp(-depth/deep + points[:, 1]/behind)
     if rng.random() < .07: place *= (points[:, 0] > 0) == (rng.random() < .4)   # one side, more often the right
@@ -78,7 +78,7 @@ def make_lesions(
         for i in picks[np.where(left, left.cumsum(), (~left).cumsum()).argsort(kind="stable")]:   # side by side
             if ill.mean() >= goal and (kind or rows): break
             form = rng.choice(list(FORMS), p=forms/forms.sum())
-            k = draw_lesion(kind, form, points[i], lobes[i], np.clip(rng.normal(*density), .12, 1), net, rng)
+            k = draw_lesion(kind, form, points[i], lobes[i], np.clip(rng.normal(*density), .08, 1), net, rng)
             ill |= (reach_mm(k, *points.T, depth) > 0) & (lobes == k["lobe"])
             rows.append(k)
         return ill
@@ -175,5 +175,5 @@ def draw_labels(view, seed, hu, cover, share, depth) -> np.ndarray:
     labels = np.where(depth > 0, 2, 3).astype(np.uint8)
     labels[outline(cover.max(0)*(share/.16).clip(0, 1), rng.normal(.44, .08), .2*hand) & (blurred(hu, .8) < -150)] = 0
     if share.max() > .1: labels[(blurred(hu, 3) > -650) & (hand > 1.7) & (depth > 4)] = 0        # mistaken
-    labels[outline(.7*cover[1] + .3*share, rng.normal(.33, .06), .28*hand)] = 1
+    labels[outline(.7*cover[1] + .3*share, rng.normal(.25, .06), .28*hand)] = 1
     return labels
