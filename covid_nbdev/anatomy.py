@@ -15,7 +15,10 @@ import numpy as np
 from fastcore.basics import patch
 
 from .lesions import draw_labels, lesion_cover, make_lesions, true_labels
-from .scanner import as_picture, axis_mm, make_acquisition, on_canvas, random_for, scanned, smooth_noise, View
+from .scanner import (as_picture, axis_mm, make_acquisition, on_canvas, random_for, scanned, smooth_noise,
+                                 View)
+from .trees import (AIRWAYS, ARTERIES, beside, BRONCHI, great_vessels, grow_tree, placed, tube_coverage,
+                               tubes_depth, VEINS, wider)
 
 # %% ../nbs/04a_anatomy.ipynb #828d0785
 def ellipse_depth(x, y, cx, cy, rx, ry, degrees=0):
@@ -37,17 +40,6 @@ def both(a, b, round_mm=6.):
     return np.minimum(a, b) - np.maximum(round_mm - np.abs(a - b), 0)**2/(4*round_mm)
 
 def either(a, b, round_mm=6.): return -both(-a, -b, round_mm)
-
-def tubes_depth(tubes, x, y, z, round_mm=3.):
-    "How deep in the nearest of the tubes (n, 8), as if a soft skin lay around them all."
-    total = np.float32(1e-12)
-    for ax, ay, az, ra, bx, by, bz, rb in tubes.tolist():
-        if np.ndim(z) == 0 and not min(az, bz) - ra - 12 < z < max(az, bz) + rb + 12: continue
-        wx, wy, wz = bx - ax, by - ay, bz - az
-        t = (((x - ax)*wx + (y - ay)*wy + (z - az)*wz)/(wx*wx + wy*wy + wz*wz)).clip(0, 1)
-        distance = np.sqrt((x - ax - t*wx)**2 + (y - ay - t*wy)**2 + (z - az - t*wz)**2)
-        total = total + np.exp((ra + t*(rb - ra) - distance)/round_mm)
-    return round_mm*np.log(total)
 
 # %% ../nbs/04a_anatomy.ipynb #8af8f662
 LEVELS = [-25, 0, 15, 40, 80, 120, 160, 200, 265]   # z in mm of the columns below
@@ -191,145 +183,6 @@ def lobe(p, x, y, z):
     "The number in `LOBES` of the lobe in which a point lies."
     oblique, horizontal = fissure_mm(p, x, y, z)
     return np.where(x > 0, 3 + (oblique > 0), np.where(oblique > 0, 2, horizontal > 0)).astype(np.int8)
-
-# %% ../nbs/04a_anatomy.ipynb #dda376bc
-ARTERIES = [[(-30, -8, 21, 5.5), (-42, -8, 7, 4.5), (-48, -8, -9, 3)],       # a trunk for each lobe: x, y, z from the carina, radius
-            [(-42, 4, 29, 3.5), (-50, -10, 41, 3), (-56, -24, 53, 2.3)],
-            [(-36, -2, 21, 7.5), (-44, 10, 37, 6.5), (-50, 20, 57, 5), (-57, 30, 81, 3)],
-            [(50, -10, -11, 3), (45, -4, 5, 5), (42, 0, 17, 6.5), (50, -10, 35, 3.5), (60, -24, 53, 2.3)],
-            [(40, 2, 15, 7.5), (48, 14, 33, 6.5), (54, 24, 57, 5), (59, 34, 81, 3)]]
-VEINS = [[(-32, -4, 41, 6), (-40, -18, 23, 5), (-46, -24, 5, 4), (-50, -28, -9, 3)],
-         [(-33, -6, 43, 4.5), (-48, -22, 49, 3.3), (-60, -34, 59, 2.3)],
-         [(-30, 4, 45, 7), (-46, 16, 55, 5.5), (-56, 28, 71, 4), (-62, 38, 87, 2.5)],
-         [(50, -32, -7, 3), (44, -22, 13, 4.5), (38, -6, 37, 6), (52, -26, 47, 3.3), (64, -38, 59, 2.3)],
-         [(34, 6, 45, 7), (50, 22, 55, 5.5), (58, 34, 71, 4), (64, 42, 87, 2.5)]]
-
-def unit(way): return way/(np.sqrt((way**2).sum(-1, keepdims=True)) + 1e-6)
-
-def pieces(at, r, way): return np.concatenate([at[:-1], r[:-1], at[1:], r[1:], way[:-1], way[1:]], -1)
-
-# %% ../nbs/04a_anatomy.ipynb #4d706d12
-def grow_tree(
-    trunk: np.ndarray,    # (k, 4): knots x, y, z, radius, mm
-    points: np.ndarray,   # (2**n, 3) mm, the places it must reach; at least 8
-    rng: np.random.Generator,
-) -> np.ndarray:          # tubes (m, 14): the last six numbers are the directions at both ends
-    "Eight segments leave the trunk; then each branch serves half of its parent's points."
-    line = np.stack([np.interp(np.linspace(0, 1, 30), np.linspace(0, 1, len(trunk)), v) for v in zip(*trunk)], 1)
-    line, groups = cv2.GaussianBlur(line.astype(np.float32), (1, 9), 2), points[None]
-    tubes = [pieces(line[:, :3], line[:, 3:], unit(np.gradient(line[:, :3], axis=0)))]
-    start, way = line[:, :3].mean(0)[None], np.zeros((1, 3), np.float32)
-    while True:
-        served = groups.shape[1]
-        if served*8 == len(points):
-            nearest = ((groups.mean(1)[:, None] - line[:, :3])**2).sum(2).argmin(1)
-            start, way = line[nearest, :3], unit(line[nearest, :3] - start)
-        if served*8 <= len(points):
-            goal = groups.mean(1) + .15*rng.standard_normal((len(groups), 3), np.float32)*groups.std(1)
-            step = (.9 if served == 1 else .7 if served*8 == len(points) else .5)*(goal - start)
-            bend = .45*way*np.sqrt((step**2).sum(1, keepdims=True))     # leaves in its parent's direction, then turns
-            t = np.linspace(0, 1, 5 if served > 8 else 3, dtype=np.float32)[:, None, None]
-            radius = np.broadcast_to(.63*served**.45*(1 - .27*t), (len(t), len(step), 1))
-            tubes.append(pieces(start + 2*t*(1 - t)*bend + t*t*step, radius,
-                                unit((1 - t)*bend + t*(step - bend))).reshape(-1, 14))
-            if served == 1: return np.vstack(tubes)
-            start, way = start + step, unit(step - bend)
-        seen = groups - start[:, None]               # halve by direction, in a plane that contains the parent
-        seen -= (seen*way[:, None]).sum(2, keepdims=True)*way[:, None]
-        seen /= np.sqrt((seen**2).sum(2, keepdims=True)) + 10
-        order = np.take_along_axis(seen, np.ptp(seen, 1).argmax(1)[:, None, None], 2)[..., 0].argpartition(served//2, 1)
-        groups = np.take_along_axis(groups, order[..., None], 1).reshape(-1, served//2, 3)
-        start, way = np.repeat(start, 2, 0), np.repeat(way, 2, 0)
-
-def beside(arteries, airway):
-    "Tubes of the bronchi (m, 8): one runs beside each artery."
-    def end(at, r, way):
-        side = unit(np.cross(way, np.float32([0, -.3, 1])))*np.where(at[:, :1] > 0, -1, 1)
-        return [at + side*r*(1.2 + airway), r*airway]
-    return np.hstack(end(arteries[:, :3], arteries[:, 3:4], arteries[:, 8:11])
-                     + end(arteries[:, 4:7], arteries[:, 7:8], arteries[:, 11:]))
-
-# %% ../nbs/04a_anatomy.ipynb #8d7a0088
-def pixels_near(view, a, way, margin):
-    "All (tube, row, column) in which a tube may lie: a rectangle around the part of it that comes near the plane."
-    dz = np.where(np.abs(way[:, 2]) < 1e-3, 1e-3, way[:, 2])
-    part = (np.stack([view.z - margin - a[:, 2], view.z + margin - a[:, 2]], 1)/dz[:, None]).clip(0, 1)
-    ends = a[:, None, :2] + part[..., None]*way[:, None, :2]
-    first, side = np.array([view.x[0], view.y[0]]), np.array([view.x[1] - view.x[0], view.y[1] - view.y[0]])
-    low = np.floor((ends.min(1) - margin[:, None] - first)/side).astype(int).clip(0, view.shape[::-1])
-    high = np.ceil((ends.max(1) + margin[:, None] - first)/side + 1).astype(int).clip(0, view.shape[::-1])
-    wide, count = (high - low)[:, 0], (high - low).prod(1)
-    t = np.repeat(np.arange(len(a)), count)                              # one long list of (tube, pixel) pairs
-    k = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
-    return t, low[t, 1] + k//wide[t], low[t, 0] + k % wide[t]
-
-# %% ../nbs/04a_anatomy.ipynb #8e5aea72
-def tube_coverage(
-    view,                 # View
-    tubes: np.ndarray,    # (n, 8): x, y, z, radius at one end and at the other, mm
-    thickness_mm=0,       # of the slice
-) -> np.ndarray:          # float32 (H, W), 0 to 1
-    "How much of each pixel lies in a tube: of thick slices the mean of some thin ones."
-    if thickness_mm:
-        n = 3 if thickness_mm < 3.5 else 5
-        levels = view.z + thickness_mm*((np.arange(n) + .5)/n - .5)
-        return sum(tube_coverage(View(view.x, view.y, float(z)), tubes) for z in levels)/n
-    margin = np.maximum(tubes[:, 3], tubes[:, 7]) + view.px_mm/2
-    near = np.abs(tubes[:, [2, 6]].mean(1) - view.z) < np.abs(tubes[:, 2] - tubes[:, 6])/2 + margin
-    tubes, margin = tubes[near].astype(np.float32), margin[near].astype(np.float32)
-    cover = np.zeros(view.shape, np.float32)
-    if not len(tubes): return cover
-    a, ra, way, rb = tubes[:, :3], tubes[:, 3], tubes[:, 4:7] - tubes[:, :3], tubes[:, 7]
-    t, row, col = pixels_near(view, a, way, margin)
-    dx, dy, dz = view.x[col] - a[t, 0], view.y[row] - a[t, 1], view.z - a[t, 2]
-    wx, wy, wz = way[t].T
-    along = ((dx*wx + dy*wy + dz*wz)/(wx*wx + wy*wy + wz*wz + 1e-6)).clip(0, 1)
-    distance = np.sqrt((dx - along*wx)**2 + (dy - along*wy)**2 + (dz - along*wz)**2)
-    np.maximum.at(cover, (row, col), (.5 + (ra[t] + along*(rb - ra)[t] - distance)/view.px_mm).clip(0, 1))
-    return cover
-
-# %% ../nbs/04a_anatomy.ipynb #d29ada1f
-def pipe(*knots): return np.array([[*p, *q] for p, q in zip(knots, knots[1:])], float)   # knots: x, y, z, radius
-
-def wider(tubes, by_mm): return tubes + by_mm*np.array([0, 0, 0, 1, 0, 0, 0, 1])
-
-# mm from the carina, where the trachea divides
-AIRWAYS = np.vstack([pipe((0, -6, -140, 8.5), (-1, 2, -45, 8.5), (-2, 10, -5, 9)),                  # trachea
-                     pipe((-4, 11, 0, 8), (-22, 11, 20, 7), (-28, 15, 46, 5.5), (-34, 24, 68, 4.5)),
-                     pipe((3, 11, 0, 7.5), (38, 16, 30, 5.8), (42, 26, 54, 4.8))])
-BRONCHI = np.vstack([                                                                               # lobes, segments
-    pipe((-21, 11, 17, 5), (-42, 12, 15, 4), (-58, -10, 8, 1.8)), pipe((-42, 12, 15, 3), (-60, 34, 6, 1.8)),
-    pipe((-42, 12, 15, 3), (-50, 8, -22, 1.6)), pipe((-28, 14, 44, 4), (-44, -14, 62, 2.8), (-58, -36, 76, 1.6)),
-    pipe((-34, 24, 68, 3.8), (-48, 36, 90, 2.8), (-58, 52, 112, 1.6)), pipe((-30, 18, 50, 3.2), (-46, 46, 46, 1.8)),
-    pipe((-34, 24, 68, 3), (-62, 22, 98, 1.8)), pipe((-34, 24, 68, 3), (-38, 54, 104, 1.8)),
-    pipe((38, 16, 30, 4.8), (50, 4, 27, 4), (58, 12, 2, 2.2), (58, 16, -24, 1.6)),
-    pipe((50, 4, 27, 3), (64, -22, 20, 1.8)), pipe((50, 4, 27, 3.2), (60, -22, 58, 1.8)),
-    pipe((40, 21, 42, 3.2), (54, 50, 42, 1.8)), pipe((42, 26, 54, 3.8), (52, 38, 80, 2.8), (60, 54, 106, 1.6)),
-    pipe((42, 26, 54, 3), (68, 22, 94, 1.8)), pipe((42, 26, 54, 3), (44, 58, 100, 1.8))])
-
-# %% ../nbs/04a_anatomy.ipynb #7e55e1c2
-def placed(p, tubes):
-    "Where tubes given from the carina lie in this patient: whatever is at a hilum moves with it."
-    knots = np.reshape(tubes, (-1, 4)).astype(float)
-    knots[:, :3] += (np.abs(knots[:, [0]])/35).clip(0, 1)*np.where(knots[:, [0]] < 0, p.hila_mm[:3], p.hila_mm[3:])
-    knots[:, 2] += p.carina_mm
-    return knots.reshape(np.shape(tubes))
-
-def great_vessels(p):
-    "Tubes (n, 8), in mm: aorta, large veins, pulmonary trunk and its branches."
-    a, u, down = p.aorta, p.unfolded, p.dome_mm - p.carina_mm
-    return placed(p, np.vstack([
-        pipe((-8, -30, 44, 15*a), (-18 - 6*u, -36, 20, 16*a), (-16 - 5*u, -32, -6, 15*a), (-6, -18, -20 - 10*u, 14*a),
-             (12 + 4*u, 8, -21 - 12*u, 13*a), (24 + 5*u, 30, -10 - 5*u, 12.5*a), (25 + 5*u, 36, 30, 12*a),
-             (20 + 4*u, 38, down, 11*a), (6, 36, 190, 10.5*a)),                                                # aorta
-        pipe((-26, -38, -62, 6), (-29, -30, -30, 8), (-30, -24, 18, 9), (-28, -20, 50, 11)),        # superior vena cava
-        pipe((30, -42, -56, 6), (-2, -42, -38, 6), (-27, -34, -28, 7)),                             # left brachioceph.
-        pipe((10, -10, -24, 5), (20, -10, -62, 4.5), (26, -12, -117, 4)),                           # to arm and head
-        pipe((-2, -18, -24, 5.5), (-18, -18, -72, 5), (-26, -16, -117, 4)),
-        pipe((12, -46, 50, 15), (14, -46, 30, 14), (22, -30, 14, 13), (36, -4, 10, 10), (44, 10, 22, 8)),   # pulmonary
-        pipe((18, -36, 18, 11), (-4, -18, 22, 11), (-36, -8, 22, 9), (-44, -2, 32, 7.5)),           # and right branch
-        pipe((-24, -8, down - 22, 12), (-26, 0, down + 10, 12), (-22, 12, 190, 12)),                # inferior vena cava
-        pipe((-24, 2, 52, 17), (0, 4, 52, 18), (24, 4, 50, 16))]))                                  # left atrium
 
 # %% ../nbs/04a_anatomy.ipynb #cd744081
 def lung_points(p, rng, n):
