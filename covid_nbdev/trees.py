@@ -5,9 +5,11 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/04d_trees.ipynb #50c486fb
+# %% ../nbs/04d_trees.ipynb #7071e7a8
 import cv2
 import numpy as np
+
+from .scanner import View
 
 # %% ../nbs/04d_trees.ipynb #dda376bc
 ARTERIES = [[(-30, -8, 21, 5.5), (-42, -8, 7, 4.5), (-48, -8, -9, 3)],       # a trunk for each lobe: x, y, z from the carina, radius
