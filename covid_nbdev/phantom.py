@@ -72,7 +72,7 @@ def pixel_auc(
 def radiopaedia_part(n, size, seed, labels):
     "n slices in volumes of 16 or more, nine volumes at most -> patient, hu, labels."
     for v, part in enumerate(np.array_split(np.arange(n), np.clip(n//16, 1, 9))):
-        for hu, *both in volume_slices(1_000_000*seed + 400_000 + v, len(part), size):
+        for hu, *both in volume_slices(1_000_000*seed + 400_000 + v, len(part), size, published=True):
             yield f"R{seed}-{v}", hu, both[LABELS.index(labels)]
 
 def medseg_part(n, size, seed, labels, first=0):
