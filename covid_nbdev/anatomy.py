@@ -17,8 +17,8 @@ from fastcore.basics import patch
 from .lesions import draw_labels, lesion_cover, make_lesions, true_labels
 from .scanner import (as_picture, axis_mm, make_acquisition, on_canvas, random_for, scanned, smooth_noise,
                                  View)
-from .trees import (AIRWAYS, ARTERIES, beside, BRONCHI, great_vessels, grow_tree, placed, tube_coverage,
-                               tubes_depth, VEINS, wider)
+from .trees import (AIRWAYS, ARTERIES, beside, BRONCHI, great_vessels, grow_tree, pipe, placed,
+                               tube_coverage, tubes_depth, VEINS, wider)
 
 # %% ../nbs/04a_anatomy.ipynb #828d0785
 def ellipse_depth(x, y, cx, cy, rx, ry, degrees=0):
@@ -92,6 +92,8 @@ def middle_depth(p, x, y, z):
     depth = heart_depth(p, x, y, z) + fat
     tubes = np.vstack([great_vessels(p), placed(p, AIRWAYS)])
     depth = either(depth, tubes_depth(tubes[tubes[:, 7] >= 5.5], x, y, z) + 1.5, 8)
+    hila = np.vstack([pipe(*trunk) for trunk in ARTERIES + VEINS])        # large vessels, nodes and fat: bulky
+    depth = either(depth, tubes_depth(placed(p, hila[hila[:, 3] >= 4.5]), x, y, z) + p.hilum_mm, 6)
     row = at_level(MIDDLE, z)
     depth = either(depth, ellipse_depth(x, y, 0, -4, row["core"], 52), 8)
     fat = p.wedge_mm*((y - row["front"]*p.deep)/45).clip(0, 1) + 3*np.exp((row["front"]*p.deep + 3 - y)/3).clip(0, 1)
@@ -126,6 +128,7 @@ class Patient:
     heart_fat_mm: float = 5.       # around it
     carina_mm: float = 92.         # level at which the trachea divides
     hila_mm: tuple = (0,)*6        # how far the hila are moved: x, y, z of the right, of the left
+    hilum_mm: float = 2.           # tissue around its vessels
     wide: float = 1.               # relative width of the rib cage
     deep: float = 1.               # its relative depth
     rib_mm: float = 0.             # level of the ribs
@@ -161,7 +164,7 @@ def draw_habitus(p):
     p.wide, p.deep = rng.normal(.97 if woman else 1.02, .06), rng.normal(.96, .08) + .1*age
     p.left_dome_mm, p.carina_mm = rng.normal(11, 6), rng.normal(92, 6) + .15*(p.dome_mm - 184)
     p.heart_degrees, p.heart_fat_mm = rng.normal(38, 8), rng.uniform(3, 8)
-    p.hila_mm = tuple(rng.normal(0, [4, 4, 6, 4, 4, 6]))
+    p.hila_mm, p.hilum_mm = tuple(rng.normal(0, [4, 4, 6, 4, 4, 6])), rng.uniform(.5, 5)
     p.rib_mm, p.aorta = rng.uniform(0, 26), rng.normal(.9, .08) + .3*age
     p.unfolded, p.lean_mm, p.wedge_mm = age*rng.random(), rng.normal(-1, 4), min(rng.gamma(4, 3), 22)
     p.fat_mm, p.fat_hu = rng.gamma(3, 4), rng.normal(-100, 8)
