@@ -76,7 +76,7 @@ def heart_axes(p, x, y, z):
     c, s = math.cos(math.radians(p.heart_degrees)), math.sin(math.radians(p.heart_degrees))
     top, bottom = p.carina_mm + 24, p.dome_mm + 30
     down = (z - (top + bottom)/2)/((bottom - top)/2)
-    dx, dy = x - 14 - 12*down, y + 37 + 5*down
+    dx, dy = x - 18 - 12*down, y + 37 + 5*down
     return dx*c - dy*s, dy*c + dx*s, down
 
 def heart_depth(p, x, y, z):

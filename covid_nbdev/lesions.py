@@ -61,14 +61,14 @@ def make_lesions(
 ) -> np.ndarray:          # records of type LESION
     "Lesions until the disease has its share of the lungs. In volumes they keep to one part of them."
     stage = rng.choice(3, p=[.25, .45, .3])                                  # early, mixed, late
-    load = np.clip(rng.lognormal(math.log(.18), 1), .006, .8)*(1 if style == "medseg" else .2)
+    load = np.clip(rng.lognormal(math.log(.18), 1), .006, .8)*(1 if style == "medseg" else .13)
     solid = (rng.beta(.5, 6), rng.beta(1.2, 3.4), rng.beta(2, 3))[stage]  # of what is ill
     thin, deep, behind = rng.uniform(.07, .265), rng.lognormal(math.log(18), .5), rng.lognormal(math.log(90), .4)
     firm, net = rng.uniform(.66, .79), rng.choice([0, .15, .3, .45], p=[.3, .3, .25, .15])
     forms = rng.dirichlet([1.5, .8, .7*load + .05, .3, .02])*[1, 1, 1, 1, 1 + 8*(stage == 2)]
     place = np.exp(-depth/deep + points[:, 1]/behind)
     if rng.random() < .07: place *= (points[:, 0] > 0) == (rng.random() < .4)   # one side, more often the right
-    if style == "radiopaedia": place *= np.exp(-((points[:, 2] - rng.uniform(70, 190))/25)**2)
+    if style == "radiopaedia": place *= np.exp(-((points[:, 2] - rng.uniform(70, 190))/20)**2)
     lobes, rows = lobe_of(*points.T), []
 
     def grow(kind, goal, place, forms, density, net):
@@ -153,7 +153,7 @@ def lesion_cover(
 def true_labels(hu, cover, share, depth) -> np.ndarray:
     "What is there. `hu`: without noise."
     labels = np.where(depth > 0, 2, 3).astype(np.uint8)
-    labels[(depth > 0) & (cover.max(0) > .4) & (share > .1) & (hu < -200)] = 0      # above -200: a vessel in it
+    labels[(depth > 0) & (cover.max(0) > .4) & (share > .08) & (hu < -200)] = 0      # above -200: a vessel in it
     labels[(depth > 0) & (cover[1] > .5) & (share > .5)] = 1
     return labels
 
@@ -173,7 +173,7 @@ def draw_labels(view, seed, hu, cover, share, depth) -> np.ndarray:
         return drawn & (stats[:, cv2.CC_STAT_AREA]*view.px_mm**2 > 12)[part]       # nobody draws specks
 
     labels = np.where(depth > 0, 2, 3).astype(np.uint8)
-    labels[outline(cover.max(0)*(share/.16).clip(0, 1), rng.normal(.44, .08), .2*hand) & (blurred(hu, .8) < -150)] = 0
+    labels[outline(cover.max(0)*(share/.12).clip(0, 1), rng.normal(.44, .08), .2*hand) & (blurred(hu, .8) < -150)] = 0
     if share.max() > .1: labels[(blurred(hu, 3) > -650) & (hand > 1.7) & (depth > 4)] = 0        # mistaken
-    labels[outline(.7*cover[1] + .3*share, rng.normal(.25, .06), .28*hand)] = 1
+    labels[outline(.7*cover[1] + .3*share, rng.normal(.29, .06), .28*hand)] = 1
     return labels

@@ -36,7 +36,7 @@ def make_volume(
     return np.stack(hu), np.stack(both[LABELS.index(labels)])
 
 # %% ../nbs/04_phantom.ipynb #7a71efe4
-PHANTOM_VERSION = 1      # of the pixels: another number, other pixels for the same seed
+PHANTOM_VERSION = 2      # of the pixels: another number, other pixels for the same seed
 
 def make_slice(
     seed: int,               # the patient
