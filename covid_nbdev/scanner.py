@@ -25,7 +25,7 @@ class View:
     x: np.ndarray   # (W,) mm, grows to the patient's left
     y: np.ndarray   # (H,) mm, grows to the back
     z: float        # mm, grows to the feet
-    scan: "Acquisition" = None   # how it is scanned; None: a standard kernel
+    scan: object = None   # an Acquisition, how it is scanned; None: a standard kernel
 
     @property
     def shape(self): return len(self.y), len(self.x)
