@@ -31,9 +31,10 @@ def covid_phantom(
     n_test: int = 10,          # unlabeled test slices
     size: int = 512,           # side in pixels, a multiple of 32
     seed: int = 0,             # another seed, other patients
+    labels: str = "reader",    # as the phantom's reader draws them; or truth
 ):
     "Write the phantom, computed patients that never existed, in Kaggle's layout."
-    write_phantom_dataset(dest, n_radiopaedia=n_radiopaedia, n_medseg=n_medseg, n_test=n_test, size=size, seed=seed)
+    write_phantom_dataset(dest, n_radiopaedia, n_medseg, n_test, size, seed, labels)
     print(f"{n_radiopaedia + n_medseg + n_test} slices of {size}×{size} in {dest}")
 
 def _print_report(store) -> None:

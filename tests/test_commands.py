@@ -29,7 +29,7 @@ def kept_values(folder, **values) -> bool:
 # Valid values that aren't the default; True for a flag. FILE is a file of weights of efficientnet-b0's encoder.
 FILE = "weights.safetensors"
 VALUES = {
-    "covid_phantom": dict(n_radiopaedia=[8, 0], n_medseg=[5], n_test=[2], size=[96], seed=[1]),
+    "covid_phantom": dict(n_radiopaedia=[8, 0], n_medseg=[5], n_test=[2], size=[96], seed=[1], labels=["truth"]),
     "covid_etl": dict(download=[True]),
     "covid_train": dict(
         epochs=[1, 100], batch_size=[4], size=[32, 512], lr=["3e-4", 1], encoder=["efficientnet-b0", "resnet18", "lite2"],
@@ -109,6 +109,12 @@ def test_phantom(option, value, here, cli):
     assert {f: s[0] for f, s in shapes.items()} == {f: given[n] for f, n in (("radiopedia", "n_radiopaedia"), ("medseg", "n_medseg"),
                                                                            ("test_images_medseg", "n_test")) if given[n]}
     assert {s[1] for s in shapes.values()} == {given["size"]}
+    if option != "labels": return
+    given.pop("labels")
+    assert cli("covid_phantom", "reader", *(w for item in given.items() for w in words(*item)))[0] == 0
+    for part, same in (("images", True), ("masks", False)):
+        assert same == np.array_equal(*(np.load(Path(f)/f"{part}_medseg.npy") for f in ("new", "reader"))), part
+    assert "expected 'reader' or 'truth'" in cli("covid_phantom", "other", "--labels", "both")[2] and not Path("other").exists()
 
 
 @pytest.mark.parametrize("option, value", of("covid_etl"))
