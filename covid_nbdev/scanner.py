@@ -73,7 +73,8 @@ def make_picture(rng) -> dict:   # the half of an `Acquisition` that a publisher
     black, white = -930 - rng.lognormal(5.1, .55), 70 + rng.lognormal(5.15, .55)
     at_lung, at_muscle = rng.normal(0, 25), rng.normal(0, 20)     # errors of the guess, at -855 and 45 HU
     window = [hu + at_lung + (at_muscle - at_lung)*(hu + 855)/900 for hu in (black, white)]
-    if rng.random() < .25: window[1] = rng.normal(0, 50)          # a window so low that soft tissue is white
+    if rng.random() < .25:                                        # a window so low that soft tissue is white
+        window[1], white = rng.normal(0, 50), min(white, 420)     # and a guess that keeps the lung dark
     far = rng.random()                                            # where Kaggle's canvas lies: mostly at air
     canvas_hu = None if far < .15 else rng.uniform(-1600, -1250) if far < .25 else -1000.
     return dict(window=tuple(window), guess=(black, white), canvas_hu=canvas_hu,
