@@ -136,8 +136,8 @@ class Patient:
     unfolded: float = 0.           # an old aorta is longer: 0 to 1
     lean_mm: float = 0.            # the line in which the lungs meet in front, to the left
     wedge_mm: float = 14.          # half width of the fat behind it
-    breast_mm: float = 0.
-    arms_up: bool = True
+    breast_mm: float = 0.          # how far the breasts stand out; 0: none
+    arms_up: bool = True           # then the shoulders' slices show the humeri
     table_mm: float = 0.           # height of the couch's edges; 0: none
     fat_mm: float = 12.            # under the skin
     fat_hu: float = -100.          # of the mediastinum

@@ -68,6 +68,10 @@ def pixel_auc(
     a, b = np.bincount(low - start, minlength=n), np.bincount(high - start, minlength=n)
     return float((b*(a.cumsum() - a/2)).sum()/(a.sum()*b.sum()))
 
+# %% ../nbs/04_phantom.ipynb #b8f64838
+_ABOUT = ("Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here.\n"
+          "For learning and testing: no evidence of clinical performance, not for diagnosis.\n")
+
 # %% ../nbs/04_phantom.ipynb #9978d930
 def radiopaedia_part(n, size, seed, labels):
     "n slices in volumes of 16 or more, nine volumes at most -> patient, hu, labels."
@@ -115,7 +119,5 @@ def write_phantom_dataset(
         for source, test, n, slices in parts:
             if n: rows += write_part(folder, source, test, n, size, slices, bar)
         with open(folder/"patients.csv", "w", newline="", encoding="utf-8") as f: csv.writer(f).writerows(rows)
-        (folder/"README.txt").write_text(
-            "Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here.\n"
-            "For learning and testing: no evidence of clinical performance, not for diagnosis.\n", "utf-8")
+        (folder/"README.txt").write_text(_ABOUT, "utf-8")
     return Path(dest)

@@ -12,7 +12,8 @@ import numpy as np
 from .scanner import View
 
 # %% ../nbs/04d_trees.ipynb #dda376bc
-ARTERIES = [[(-30, -8, 21, 5.5), (-42, -8, 7, 4.5), (-48, -8, -9, 3)],       # a trunk for each lobe: x, y, z from the carina, radius
+# a trunk for each lobe: x, y, z from the carina, radius, mm
+ARTERIES = [[(-30, -8, 21, 5.5), (-42, -8, 7, 4.5), (-48, -8, -9, 3)],
             [(-42, 4, 29, 3.5), (-50, -10, 41, 3), (-56, -24, 53, 2.3)],
             [(-36, -2, 21, 7.5), (-44, 10, 37, 6.5), (-50, 20, 57, 5), (-57, 30, 81, 3)],
             [(50, -10, -11, 3), (45, -4, 5, 5), (42, 0, 17, 6.5), (50, -10, 35, 3.5), (60, -24, 53, 2.3)],

@@ -35,21 +35,24 @@ def medseg():
 def volumes(): return [make_volume(seed, 27, 96) for seed in range(6)]
 
 
-# Of commit 02ab014, before the phantom was shared out over three modules. The first 16 digits of the SHA-256 of HU and
-# labels; those that come out alike on CPUs with and without AVX2. Whoever changes the phantom on purpose makes new ones.
-BITS = {(0, 64, "medseg", 0): "0508d28e9c51486d", (3, 128, "medseg", 0): "73e52c4cbb325148",
-        (4, 128, "medseg", 1): "6b454c54ffac705b", (20, 256, "medseg", 0): "e241a7dfa399f4a2",
-        (17, 128, "medseg", 0): "9fc41895cbeafdfe", (12, 256, "medseg", 0): "2548f0ed9ffca5dd",
-        (5, 64, "radiopaedia", 0): "55b21ce4c9588e5e", (8, 128, "radiopaedia", 0): "fe58014264a2301a"}
-VOLUME_BITS = {(7, 4, 96): "fea06cca10ed6fd2", (2, 3, 64): "4ffb9761d017c137"}     # seed, slices, size
+# Of PHANTOM_VERSION 2. The first 16 digits of the SHA-256 of HU and labels; those that come out alike on CPUs with
+# and without AVX2. Whoever changes the phantom on purpose makes new ones, and counts PHANTOM_VERSION up.
+VERSION = 2
+BITS = {(0, 64, "medseg", 0): "da95ccbf14b4de1e", (2, 64, "medseg", 1): "462359a020c7af24",
+        (3, 128, "medseg", 0): "cfed5383aea9f34c", (4, 128, "medseg", 1): "4ea3abe68f499a0f",
+        (17, 128, "medseg", 0): "1ffce58341fa4355", (12, 256, "medseg", 0): "64a02fda97e23bb3",
+        (6, 64, "radiopaedia", 0): "6cf4ea80dbc708fa", (8, 128, "radiopaedia", 0): "69a43763e4ef334d"}
+VOLUME_BITS = {(2, 3, 64): "546bb3a993a05fef", (4, 3, 96): "dd5d23a88360cca0"}     # seed, slices, size
 
 def bits(hu, labels): return hashlib.sha256(hu.tobytes() + labels.tobytes()).hexdigest()[:16]
 
 @pytest.mark.parametrize("key", BITS, ids=str)
-def test_slices_have_the_same_bits_as_ever(key): assert bits(*make_slice(*key)) == BITS[key]
+def test_slices_have_the_same_bits_as_ever(key):
+    assert (phantom.PHANTOM_VERSION, bits(*make_slice(*key))) == (VERSION, BITS[key])
 
 @pytest.mark.parametrize("key", VOLUME_BITS, ids=str)
-def test_volumes_have_the_same_bits_as_ever(key): assert bits(*make_volume(*key)) == VOLUME_BITS[key]
+def test_volumes_have_the_same_bits_as_ever(key):
+    assert (phantom.PHANTOM_VERSION, bits(*make_volume(*key))) == (VERSION, VOLUME_BITS[key])
 
 
 @pytest.mark.parametrize("style", ["medseg", "radiopaedia"])
@@ -271,9 +274,9 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, env={**os.environ, "TQDM_DISABLE": "1"},
                                preexec_fn=heeds_ctrl_c)
     for _ in range(600):
-        if any(tmp_path.iterdir()): break
+        if any(tmp_path.glob("*/*")): break                            # it is writing
         time.sleep(.05)
-    assert any(tmp_path.iterdir())
+    assert any(tmp_path.glob("*/*"))
     process.send_signal(signal.SIGINT)
     assert process.wait(30) != 0 and not any(tmp_path.iterdir())
 
@@ -402,7 +405,7 @@ def test_pictures_scatter_like_the_real_ones():
     black, white = np.array([scan.guess for scan in drawn]).T
     for hu, real in ((black, (-1300, -1096, -973)), (white, (136, 253, 503))):
         assert np.abs(np.percentile(hu, [5, 50, 95]) - real).max() < 80
-    assert all(scan.window[0] < -860 and scan.window[1] > -150 and 5 <= scan.noise_hu <= 60 for scan in drawn)
+    assert all(scan.window[0] < -860 and scan.window[1] > -200 and 5 <= scan.noise_hu <= 60 for scan in drawn)
     found = []
     for seed in range(200, 232):
         hu, labels, _ = medseg_slice(make_patient(seed), 512)
