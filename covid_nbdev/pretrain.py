@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, ExitStack, suppress
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -68,26 +68,22 @@ def _checksum(tensors: dict) -> str:
     return digest.hexdigest()[:16]
 
 def _is_whole(file: Path, settings: dict) -> bool:
-    "Is this the file of these settings, undamaged? What is there and isn't is named."
-    if not file.is_file(): return False
+    "Is this file there, of these settings and undamaged?"
     try:
         made = read_about(file)["pretrained"]
-        if settings.items() <= made.items() and made["checksum"] == _checksum(read_weights(file)): return True
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError): pass      # BadInput, too
-    print(f"damaged, so it is made anew: {file}")
-    with suppress(OSError): file.unlink()
-    return False
+        return settings.items() <= made.items() and made["checksum"] == _checksum(read_weights(file))
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError): return False     # BadInput, too
 
 # %% ../nbs/14c_pretrain.ipynb #a56c4cb2
-def _make(file: Path, work: Path, first: TrainConfig, settings: dict, **how) -> None:
+def _make(file: Path, work: Path, first: TrainConfig, settings: dict, end: float, progress: bool, **how) -> None:
     "Compute the patients, train on them, write the file. What is done when the process ends is not done again."
     if not is_store(work/"store"):
-        n, side = settings["slices"], max(64, min(2*first.size, 512))       # crops are enlarged: twice the size
+        n, side = settings["slices"], 2*first.size      # training enlarges crops: at twice the size they stay sharp
         with TemporaryDirectory(dir=work) as raw:
             raw = write_phantom_dataset(Path(raw)/"raw", n//10, n - n//10, 1, side, seed=0)
-            build_store(raw, work/"store", progress=how["progress"])
-    store = Store(work/"store")
-    history = train_run(store, work/"run", first, resume=True, **how)
+            build_store(raw, work/"store", progress=progress)
+    store, left = Store(work/"store"), end - time.monotonic()       # the patients took some of the time
+    history = train_run(store, work/"run", first, resume=True, progress=progress, deadline_s=left, **how)
     if len(history) < first.epochs:
         raise BadInput(f"no time left after {len(history)} of {first.epochs} epochs on computed patients",
                        "time for all of them", "start again: it goes on from there")
@@ -97,15 +93,19 @@ def _make(file: Path, work: Path, first: TrainConfig, settings: dict, **how) -> 
         patients=int(trained["patient"].nunique()), valid_lesion_miou=about["lesion_miou"])
     with atomic_file(file) as tmp: tmp.write_bytes(safetensors.torch.save(tensors, {"covid_nbdev": json.dumps(about)}))
 
-def _wait(folder: Path, end: float) -> None:
-    "Until no other process works there, or the time is over."
-    waiting = None
-    while time.monotonic() < end:
-        try:
-            with lock_run(folder): return
-        except BadInput as e:
-            if not waiting: print(waiting := f"waiting for the same weights: {e.parts[0]}", flush=True)
-        time.sleep(1)
+# %% ../nbs/14c_pretrain.ipynb #f4cd4f6f
+@contextmanager
+def _alone(folder: Path, end: float):
+    "The folder's lock, as soon as no other process holds it; `BadInput` if one still does when the time is over."
+    waiting = ""
+    with ExitStack() as stack:
+        while True:
+            try: stack.enter_context(lock_run(folder)); break
+            except BadInput as e:
+                if time.monotonic() >= end: raise
+                if not waiting: print(waiting := f"waiting for the same weights: {e.parts[0]}", flush=True)
+            time.sleep(1)
+        yield
 
 # %% ../nbs/14c_pretrain.ipynb #11ba9709
 def pretrain(
@@ -115,7 +115,7 @@ def pretrain(
     device="auto",                     # what check_gpu takes, or a torch.device it gave; one GPU is enough
     progress: bool = True,             # show bars
     on_epoch=_print_epoch,             # called with (row of the history, config) once an epoch is saved
-    deadline_s: float | None = None,   # seconds from now; what isn't ready by then raises `BadInput`
+    deadline_s: float | None = None,   # seconds from now: no epoch is begun that would end later, but `BadInput` raised
 ) -> Path:                             # of a network: for `start` of `train_run` or `train_parallel`
     "A network trained on computed patients alone: kept from an earlier time, or made now."
     end = time.monotonic() + (math.inf if deadline_s is None else deadline_s)
@@ -131,12 +131,11 @@ def pretrain(
         raise BadInput(f"a cache that can't be written ({work.parent}: {e.strerror})", "a folder to write to",
                        "name another one by COVID_CACHE") from None
     _note(f"computed patients first: {slices} slices, {epochs} epochs at {first.size} pixels; kept as {file}")
-    _wait(work, end)
-    with lock_run(work):
-        if not _is_whole(file, settings):
-            _make(file, work, first, settings, device=device, progress=progress, on_epoch=on_epoch,
-                  deadline_s=end - time.monotonic())
+    with _alone(work, end):
+        if not _is_whole(file, settings):       # another process may have made it meanwhile
+            if file.exists(): _note(f"damaged, so it is made anew: {file}")
+            _make(file, work, first, settings, end, progress, device=device, on_epoch=on_epoch)
         for part in filter(Path.is_dir, [*work.iterdir()]): shutil.rmtree(part, ignore_errors=True)
-    with suppress(OSError): work.rmdir()
+    with suppress(OSError): work.rmdir()        # but for the files of one that waits
     torch.cuda.empty_cache()        # for the processes that train next
     return file

@@ -121,7 +121,8 @@ LONGEST_FIRST = ("test_demo", "00_first_model", "16_results", "test_parallel", "
                  "test_train", "test_commands", "14a_run", "13_adam", "test_phantom", "test_runs", "07_leaks", "20_privacy", "18a_report", "test_real")
 # What `make quick` leaves out, besides all that opens a browser, executes a notebook or wants `tiny_run`: what trains, or takes ten seconds
 SLOW = ("test_demo", "test_kernel.", "test_parallel", "test_site", "test_train", "test_runs", "test_windows", "test_real", "test_fuzz_scans", "test_results",
-        "test_bad_input.py::test_full_disk", "test_weights.py::test_train", "test_phantom.py::test_calibration",
+        "test_bad_input.py::test_full_disk", "test_weights.py::test_train", "test_pretrain.py::test_killed", "test_pretrain.py::test_command",
+        "test_phantom.py::test_calibration",
         "test_phantom.py::test_memory", "test_scans.py::test_a_picture_that_kills", "test_scans.py::test_decoder_in",
         "test_metrics.py::test_equal_to_torchmetrics", "test_commands.py::test_code_pages", "test_augment.py::test_loader", "test_privacy.py::test_pydicoms_own_files")
 

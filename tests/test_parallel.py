@@ -237,7 +237,7 @@ def test_on_one_cpu_it_is_the_plain_loop(odd, tmp_path):
 
 def test_time_to_start_processes_counts(monkeypatch):
     "A deadline is seconds from the call of `train_parallel`, not from when its processes are up."
-    task = {"store": "s", "run": "r", "config": {}, "resume": False, "device": "cpu", "end": time.time() + 100}
+    task = {"store": "s", "run": "r", "config": {}, "resume": False, "device": "cpu", "start": None, "end": time.time() + 100}
     class Ready(Exception): pass
     def ready(*args, deadline_s, **more): raise Ready(deadline_s)
     monkeypatch.setattr(t, "train_run", ready); monkeypatch.setattr(t, "Store", str); monkeypatch.setattr(t, "_note", print)

@@ -109,6 +109,24 @@ def test_two_want_the_same(cache, capsys, monkeypatch):
     assert names(cache) == [file.name]
 
 
+def test_all_who_wait_get_it(cache, monkeypatch):
+    "The lock is taken once and kept: between a look and a taking, another one that waits would come first."
+    taken, lock_run_itself = [], p.lock_run
+    monkeypatch.setattr(p, "lock_run", lambda folder: taken.append(folder) or lock_run_itself(folder))
+    monkeypatch.setattr(p, "_make", lambda file, *rest, **how: file.touch())
+    assert p.pretrain(CONFIG, **FEW).exists() and len(taken) == 1
+
+
+def test_the_patients_cost_time(cache, monkeypatch):
+    "The time limit counts what computing them takes."
+    left = []
+    for name in ("write_phantom_dataset", "Store"): monkeypatch.setattr(p, name, lambda *args, **how: None)
+    monkeypatch.setattr(p, "build_store", lambda *args, **how: time.sleep(.2))
+    monkeypatch.setattr(p, "train_run", lambda *args, deadline_s, **how: left.append(deadline_s) or [])
+    with pytest.raises(BadInput, match="after 0 of 1 epochs"): p.pretrain(CONFIG, **FEW, deadline_s=100)
+    assert 90 < left[0] < 99.8
+
+
 def test_time_is_over(cache):
     "What was trained stays, and the next call goes on from there."
     rows = []
