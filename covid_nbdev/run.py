@@ -32,7 +32,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from .augment import dataloaders, Loaders
 from .core import atomic_file, BadInput, progress_bar
-from .devices import _check_shares, check_gpu, gathered, gpu_verdicts, launched_accelerator, memory_advice, placed
+from .devices import (_check_shares, check_gpu, gathered, gpu_verdicts, launched_accelerator, memory_advice,
+                                 placed)
 from .etl import Store
 from .hu import Standardizer
 from .masks import CLASSES
