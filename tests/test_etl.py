@@ -175,7 +175,7 @@ def odd_slices(a, which, f):
 SLICES = {"half 8-bit": ("images_medseg", range(1, 16, 2), lambda hu: ((hu + 1500)/8).clip(0, 255), ["8-bit", "slice 1", "8 slices hold no HU: 1, 3, 5, 7, 9 …"]),
           "one shifted": ("images_radiopedia", [7], lambda hu: hu + 1024, ["HU + 1024", "slice 7", "subtract 1024"]),
           "shifted, two": ("images_medseg", [3, 9], lambda hu: hu + 1024, ["slice 3", "2 slices hold no HU: 3, 9)", "subtract 1024"]),
-          "raw": ("images_medseg", [5], lambda hu: (hu + 1024).clip(0, 1700), ["HU + 1024 (0 to 1", "slice 5"]),
+          "raw": ("images_medseg", [5], lambda hu: (hu + 1024).clip(0, 1700), ["HU + 1024 (", "slice 5"]),
           "zero": ("images_medseg", [2], lambda hu: hu*0, ["a single value (0 to 0)", "slice 2"]),
           "constant": ("test_images_medseg", [1], lambda hu: hu*0 + 40, ["a single value", "test_images_medseg.npy, slice 1"]),
           "test": ("test_images_medseg", [1], lambda hu: hu + 1024, ["test_images_medseg.npy, slice 1", "subtract 1024"]),

@@ -162,7 +162,7 @@ NEAR_MISSES = {   # what somebody's masks hold: what the line says is there, and
     "above 0": (lambda m: m + 1e-9, r"the value 1e-09 .+np\.rint"),
     "probabilities": (lambda m: m*.5, r"the value 0\.5 .+make the masks one-hot"),
     "class numbers": (lambda m: m*np.arange(1, 5), "the value [234] .+make the masks one-hot"),
-    "gray values": (lambda m: m*np.array([255, 128, 255, 255]), "the value .+make the masks one-hot"),
+    "gray values": (lambda m: m*np.array([255, 128, 64, 200]), "the value .+make the masks one-hot"),
     "NaN": (lambda m: m*np.nan, "the value nan"),
 }
 
