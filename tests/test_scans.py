@@ -143,6 +143,7 @@ def test_padding_in_implicit_files(chest, tmp_path):
 
 def test_padding_of_unsigned_pixels(chest, tmp_path):
     "The value is signed in the header and unsigned in the picture, or the other way around."
+    chest = chest.clip(-1000)         # noise below the intercept has no place in unsigned pixels
     for representation, value in ((0, -2000), (0, 63536), (1, 63536), (1, -2000)):
         for f in write_dicom_series(chest, tmp_path/"d", MM):
             ds = pydicom.dcmread(f)
