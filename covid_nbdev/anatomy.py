@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from .lesions import draw_labels, lesion_cover, make_lesions, true_labels
 from .scanner import (as_picture, axis_mm, make_acquisition, on_canvas, random_for, scanned, smooth_noise,
                                  View)
-from .trees import (AIRWAYS, ARTERIES, beside, BRONCHI, great_vessels, grow_tree, pipe, placed,
+from .trees import (AIRWAYS, ARTERIES, beside, BRONCHI, great_vessels, grow_tree, HILA, placed,
                                tube_coverage, tubes_depth, VEINS, wider)
 
 # %% ../nbs/04a_anatomy.ipynb #828d0785
@@ -92,8 +92,7 @@ def middle_depth(p, x, y, z):
     depth = heart_depth(p, x, y, z) + fat
     tubes = np.vstack([great_vessels(p), placed(p, AIRWAYS)])
     depth = either(depth, tubes_depth(tubes[tubes[:, 7] >= 5.5], x, y, z) + 1.5, 8)
-    hila = np.vstack([pipe(*trunk) for trunk in ARTERIES + VEINS])        # large vessels, nodes and fat: bulky
-    depth = either(depth, tubes_depth(placed(p, hila[hila[:, 3] >= 4.5]), x, y, z) + p.hilum_mm, 6)
+    depth = either(depth, tubes_depth(placed(p, HILA), x, y, z) + p.hilum_mm, 6)
     row = at_level(MIDDLE, z)
     depth = either(depth, ellipse_depth(x, y, 0, -4, row["core"], 52), 8)
     fat = p.wedge_mm*((y - row["front"]*p.deep)/45).clip(0, 1) + 3*np.exp((row["front"]*p.deep + 3 - y)/3).clip(0, 1)
@@ -370,8 +369,9 @@ def paint_trees(c, p, cavity, depth, lung, soft):
     lung += (p.blood_hu - lung)*vessels
     c.hu += (lung - c.hu)*(.5 + depth/soft).clip(0, 1)
     c.hu += (p.blood_hu - c.hu)*vessels*((depth < 0) & (depth > -14) & (cavity > 3))  # at the hilum
-    c.hu += (-50 - c.hu)*tube_coverage(view, wider(placed(p, AIRWAYS), 1.5))
-    c.hu += (-985 - c.hu)*tube_coverage(view, placed(p, AIRWAYS))
+    airways = placed(p, AIRWAYS)
+    c.hu += (-50 - c.hu)*tube_coverage(view, wider(airways, 1.5))
+    c.hu += (-985 - c.hu)*tube_coverage(view, airways)
 
 # %% ../nbs/04a_anatomy.ipynb #9ad86122
 def paint_lungs(c, p, cavity, depth, above, share, fine, medium):

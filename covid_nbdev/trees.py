@@ -138,6 +138,8 @@ BRONCHI = np.vstack([                                                           
     pipe((50, 4, 27, 3), (64, -22, 20, 1.8)), pipe((50, 4, 27, 3.2), (60, -22, 58, 1.8)),
     pipe((40, 21, 42, 3.2), (54, 50, 42, 1.8)), pipe((42, 26, 54, 3.8), (52, 38, 80, 2.8), (60, 54, 106, 1.6)),
     pipe((42, 26, 54, 3), (68, 22, 94, 1.8)), pipe((42, 26, 54, 3), (44, 58, 100, 1.8))])
+HILA = np.vstack([pipe(*trunk) for trunk in ARTERIES + VEINS])      # what is large there, with nodes and fat: bulky
+HILA = HILA[HILA[:, 3] >= 4.5]
 
 # %% ../nbs/04d_trees.ipynb #7e55e1c2
 def placed(p, tubes):

@@ -11,7 +11,7 @@ import covid_nbdev.pretrain as p
 import covid_nbdev.run as run_module
 from conftest import ROOT
 from covid_nbdev.core import BadInput
-from covid_nbdev.run import load_config, load_model, lock_run, train_parallel, train_run
+from covid_nbdev.run import load_config, load_model, train_parallel, train_run
 from covid_nbdev.train import TrainConfig
 from test_runs import dot, measured, one_line, same, small_network      # the last one patches every test here
 
