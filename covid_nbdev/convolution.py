@@ -80,8 +80,8 @@ def conv_transpose2d(
     out = np.zeros((w.shape[1], *sides)) + b[:, None, None]
     for i in range(k):
         for j in range(k):
-            part = out[:, i:i + stride*rows:stride, j:j + stride*columns:stride]    # a view
-            part += np.tensordot(w[:, :, i, j].T, x, axes=1)      # (O, C) times (C, H, W)
+            part = out[:, i:i + stride*rows:stride, j:j + stride*columns:stride]
+            part += np.tensordot(w[:, :, i, j].T, x, axes=1)      # `part` is a view: this fills `out`
     return out
 
 # %% ../nbs/09_convolution.ipynb #184645fb
