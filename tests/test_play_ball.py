@@ -50,7 +50,7 @@ def test_it_walks_as_the_optimizers_do(open_ball):
         page.get_by_role("radio", name=land).check()
         for rule in RULES:
             page.get_by_role("radio", name=rule).check()
-            for lr in (.04, .3):
+            for lr in ((.04,) if rule == "SGD" else (.3,)):
                 page.get_by_role("slider", name="Learning rate").fill(str(RATES.index(lr)))
                 page.get_by_role("button", name="Run").click()
                 said = page.evaluate("said")
