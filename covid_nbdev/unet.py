@@ -65,7 +65,8 @@ class UNet(nn.Module):
     ):
         super().__init__()
         channels = [width*2**level for level in range(depth + 1)]
-        self.down = nn.ModuleList(map(conv_block, [in_channels, *channels], channels[:-1]))
+        pairs = zip([in_channels, *channels], channels[:-1])
+        self.down = nn.ModuleList(conv_block(above, here) for above, here in pairs)
         self.bottom = conv_block(channels[-2], channels[-1])
         above_below = list(zip(channels, channels[1:]))[::-1]
         self.raised = nn.ModuleList(upsampling(below, upsample) for _, below in above_below)
