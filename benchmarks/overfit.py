@@ -103,7 +103,7 @@ def summary(curves: pd.DataFrame) -> pd.DataFrame:
         kept, stopped = early_stop(c.valid_loss.to_list())
         last = c.iloc[-1].drop(["step", "epochs", "batch_loss"]).to_dict()
         early = dict(kept_step=c.step[kept], stopped_step=c.step[stopped])
-        early |= {f"kept_{k}": c[k][kept] for k in ("valid_loss", "fresh_loss", "fresh_lesion_miou")}
+        early |= {f"kept_{k}": c[k][kept] for k in ("own_lesion_miou", "valid_loss", "fresh_loss", "fresh_lesion_miou")}
         rows.append(last | early)
     return pd.DataFrame(rows)
 
