@@ -32,14 +32,14 @@ from .model import balanced_weights, build_model, loss_function
 @dataclass
 class TrainConfig:
     "Everything that decides a training."
-    epochs: int = 30                    # at most: see patience
+    epochs: int = 30                    # passes over the training slices; with patience, at most
     batch_size: int = 8                 # slices that go through the network together, over all GPUs
     size: int = 256                     # side of the network's input in pixels, divisible by 32
     lr: float = 1e-3                    # the highest learning rate of the one-cycle schedule
     encoder: str = "efficientnet-b2"    # any of segmentation-models-pytorch, or lite2
     weights: str | None = None          # None, "imagenet", "phantom" (computed patients first) or a file
     upsample: str = "transpose"         # or "nearest"
-    patience: int = 7                   # epochs without a better one before stopping
+    patience: int | None = None         # stop after so many epochs without a better one; None: never
     best: str = "valid_loss"            # what makes an epoch better, the deck's; or "lesion_miou"
     seed: int = 42                      # of weights, order and augmentation
     workers: int = 0                    # loader processes beside the main one
@@ -51,7 +51,8 @@ class TrainConfig:
 
 # %% ../nbs/14_train.ipynb #8d6f2dc7
 BEST = {"valid_loss": "validation loss", "lesion_miou": "lesion mIoU"}    # what can make an epoch the best
-_LIMITS = dict.fromkeys(("epochs", "batch_size", "patience", "accumulate"), (lambda v: v >= 1, "1 or more")) | {
+_LIMITS = dict.fromkeys(("epochs", "batch_size", "accumulate"), (lambda v: v >= 1, "1 or more")) | {
+    "patience": (lambda v: v is None or v >= 1, "1 or more, or None: all epochs"),
     "size": (lambda v: v >= 32 and v % 32 == 0, "a multiple of 32, such as 256"),
     "lr": (lambda v: 0 < v <= 100, "a learning rate above 0, such as 0.001"),
     "seed": (lambda v: 0 <= v < 2**63, "a whole number from 0 to 2**63 - 1"),
@@ -74,7 +75,7 @@ def check(self: TrainConfig,
         if isinstance(value, os.PathLike): value = os.fspath(value)
         kinds = (int, float) if f.type is float else f.type
         if isinstance(value, bool) or not isinstance(value, kinds):
-            raise BadInput(f"{f.name} {value!r}", f"something like {f.default!r}")
+            raise BadInput(f"{f.name} {value!r}", expected or f"something like {f.default!r}")
         if not fine(value): raise BadInput(f"{f.name} {value!r}", expected)
         setattr(self, f.name, value)
     if self.batch_size < 2 and self.size < 64: raise BadInput("batches of 1 at 32 pixels", "a larger batch or size")
@@ -193,6 +194,12 @@ def score(self: Learner) -> float:
     row = self.history[-1]
     return row["valid_loss"] if self.config.best == "valid_loss" else -row["valid_lesion_miou"]
 
+@patch(as_prop=True)
+def is_over(self: Learner) -> bool:
+    "All epochs are done, patience has run out, or a callback said stop."
+    waited = self.stale >= (self.config.patience or math.inf)
+    return len(self.history) >= self.config.epochs or waited or self.stop
+
 # %% ../nbs/14_train.ipynb #71fc83ba
 def fit(
     model: nn.Module,     # ends with the weights of its best epoch
@@ -203,7 +210,7 @@ def fit(
     "Train; stop early; keep the best."
     learn, best_weights = Learner(model, loaders, config, callbacks), None
     learn.call("before_fit")
-    while len(learn.history) < config.epochs and learn.stale < config.patience and not learn.stop:
+    while not learn.is_over:
         start, row = time.perf_counter(), {"epoch": len(learn.history) + 1}
         loaders.train.dataset.epoch = row["epoch"]              # other crops and angles each time
         row |= train_epoch(learn)
@@ -235,7 +242,7 @@ def plot_history(
         if what == "miou" and "valid_lesion_miou" in history:
             ax.plot("epoch", "valid_lesion_miou", "o-", data=history, ms=3, color="#009E73", label="valid. lesions")
         ax.axvline(best["epoch"], color="0.6", ls=":", label=f"best epoch: {best['epoch']:.0f}")
-        if config and last < config.epochs and last - best["epoch"] >= config.patience:
+        if config and config.patience and last < config.epochs and last - best["epoch"] >= config.patience:
             ax.axvline(last, color="black", ls="--", lw=1, label=f"stopped early: {last}")
         ax.set_xlabel("epoch"); ax.set_ylabel(name); ax.legend(fontsize=8, frameon=False)
         ax.xaxis.get_major_locator().set_params(integer=True)
