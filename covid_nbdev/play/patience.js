@@ -7,7 +7,7 @@ start("patience", async (figure, data) => {
   const along = ([top, bottom], share) => (bottom - share*(bottom - top)).toFixed(1);
   const ofLoss = loss => along(losses, (Math.log(loss) - low)/(high - low)), ofLesions = miou => along(lesions, miou);
   const line = (values, height, first) => values.map((value, i) => (i ? "L" : "M") + across(first + i).toFixed(1) + " " + height(value)).join("");
-  let rate = runs[0].rate, seed = runs[0].seed, patience = data.patience;
+  let group = runs[0].group, seed = runs[0].seed, patience = data.patience;
 
   // As covid_nbdev.train.fit ends: `patience` epochs after the best one. Counted from 1.
   const ended = (values, patience) => {
@@ -39,7 +39,7 @@ start("patience", async (figure, data) => {
 
   const said = el("output", {class: "covid-play-score", "aria-live": "polite"}), why = el("p", {}), whole = el("p", {});
   const draw = () => {
-    const run = runs.find(run => run.rate === rate && run.seed === seed);
+    const run = runs.find(run => run.group === group && run.seed === seed);
     const [last, best] = ended(run.loss, patience), [, atEnd] = ended(run.loss, Infinity);
     const part = (values, height) => [line(values.slice(0, last), height, 1), last < epochs ? line(values.slice(last - 1), height, last) : ""];
     const [a, b] = part(run.loss, ofLoss), [c, d] = part(run.lesions, ofLesions), highest = Math.max(...run.lr);
@@ -55,15 +55,15 @@ start("patience", async (figure, data) => {
     why.textContent = last < epochs ? "Patience " + patience + " stops after epoch " + last + " of " + epochs + ". The learning rate was then at "
       + number(100*run.lr[last - 1]/highest) + " % of its highest value." : "Patience " + patience + " never stops this run: all " + epochs + " epochs.";
     whole.textContent = "Without early stopping: epoch " + atEnd + ", lesion mIoU " + number(run.lesions[atEnd - 1], 2) + ".";
-    tell(figure, {rate, seed, patience, stopped: last, kept: best, whole: atEnd});
+    tell(figure, {group, seed, patience, stopped: last, kept: best, whole: atEnd});
   };
 
-  const rates = [...new Set(runs.map(run => run.rate))], seeds = [...new Set(runs.map(run => run.seed))];
-  const whichRate = radios("Highest learning rate", rates.map(value => [value, String(value)]), rate, value => { rate = value; draw(); });
-  const whichSeed = radios("Training", seeds.map(value => [value, "seed " + value]), seed, value => { seed = value; draw(); });
+  const groups = [...new Set(runs.map(run => run.group))], seeds = [...new Set(runs.map(run => run.seed))];
+  const whichGroup = radios("Training", groups.map(value => [value, value]), group, value => { group = value; draw(); });
+  const whichSeed = radios("Random start", seeds.map(value => [value, "seed " + value]), seed, value => { seed = value; draw(); });
   const move = slider("Patience", {min: 1, max: epochs, step: 1, value: patience, unit: "epochs"}, value => { patience = value; draw(); });
   draw();
   return [el("div", {class: "covid-play-body"}, el("div", {style: "flex: 3 1 17rem; min-width: 0; max-width: 36rem"}, picture),
-    el("div", {class: "covid-play-tools"}, move.root, said, why, whole, whichRate.root, whichSeed.root,
+    el("div", {class: "covid-play-tools"}, move.root, said, why, whole, ...(groups.length > 1 ? [whichGroup.root] : []), whichSeed.root,
       el("p", {}, "Cross and line: the end. Rings: the epoch that is kept. Dashes: what nobody sees then. Gray: the learning rate. Not for diagnosis.")))];
 });
