@@ -28,7 +28,7 @@ class Optimizer(torch.optim.Optimizer):
             for number in np.atleast_1d(value):
                 if not 0 <= number < high: raise BadInput(f"{name}={value}", f"0 to below {high}")
         super().__init__(params, defaults)
-    @torch.no_grad()
+    @torch.no_grad()        # moving the weights is not recorded for `backward`
     def step(self, closure=None):
         "Move each parameter that has a gradient. `closure`: computes the loss, which is returned."
         with torch.enable_grad(): loss = closure() if closure else None
