@@ -1,12 +1,12 @@
 """The book's network: lesson 00's, on lesson 00's patients, trained longer than a lesson may, and judged on 40 fresh patients.
 
     python benchmarks/book.py                   three seeds, about 8 minutes each on one core
-    python benchmarks/book.py --seeds 0         one of them, printed beside what is shipped
+    python benchmarks/book.py --write           and write what the package ships
 
 Everything is fixed before training: patients (seeds 0 to 191 to learn from, 1000 to 1039 fresh ones), 24 epochs, the last of
 which is kept, and seed 0 as the one that is shipped. The rival, two HU thresholds in lungs found automatically, is
-fitted on the same 192 patients. Writes covid_nbdev/book.safetensors and covid_nbdev/tables/book.csv (pixels found, false
-and missed, per patient) and book_history.csv (per epoch).
+fitted on the same 192 patients. What is shipped: covid_nbdev/book.safetensors, and in covid_nbdev/tables book.csv (pixels
+found, false and missed, per patient) and book_history.csv (per epoch). Other numbers of threads give slightly other ones.
 """
 import argparse, time
 from pathlib import Path
@@ -93,7 +93,7 @@ def write_table(name: str, rows: list[dict], seeds):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    p.add_argument("--write", action="store_true", help="write what the package ships, too: all seeds")
+    p.add_argument("--write", action="store_true", help="write what the package ships, too")
     a = p.parse_args()
     learn, fresh = ([make_slice(seed, SIDE, style="medseg") for seed in seeds] for seeds in (TRAIN, FRESH))
     thresholds = threshold_baseline([hu for hu, _ in learn], [labels for _, labels in learn])
@@ -110,7 +110,7 @@ def main():
     table = pd.DataFrame([dict(predictor=name, seed=seed, patient=patient, any_lesion_iou=any_lesion_iou(pred, true), **pixels(pred, true))
                           for (name, seed), preds in answers.items() for patient, pred, true in zip(FRESH, preds, truth)])
     rival = table[table.predictor == "thresholds"]
-    print(f"thresholds {thresholds.ranges if hasattr(thresholds, 'ranges') else ''}: lesion mIoU {lesion_miou(rival):.3f}")
+    print(f"thresholds {thresholds.intervals_hu}: lesion mIoU {lesion_miou(rival):.3f}")
     for seed, rows in table[table.predictor == "network"].groupby("seed"):
         d, (low, high), p = paired_difference(rows.any_lesion_iou.to_numpy(), rival.any_lesion_iou.to_numpy())
         print(f"seed {seed}: lesion mIoU {lesion_miou(rows):.3f}; any-lesion IoU of a patient minus the thresholds': "

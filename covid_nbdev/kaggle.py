@@ -46,7 +46,8 @@ def _wheel_files(
         raise BadInput(f"machine code in {package}", "a package of pure Python")
     folder = Path(importlib.util.find_spec(package).origin).parent
     code = {p.relative_to(folder.parent).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-    code = {name: data for name, data in code.items() if not re.search(r"/(__pycache__/|\.)", name)}
+    # no trained weights: the book's network (2 MB) is for lessons, and a notebook has 1 MB
+    code = {name: data for name, data in code.items() if not re.search(r"/(__pycache__/|\.)|\.safetensors$", name)}
     facts = re.compile(r"[^/]+\.dist-info/(METADATA|WHEEL|entry_points\.txt|licenses/.+)")
     return code | {f.as_posix(): f.read_binary() for f in sorted(found[0].files) if facts.fullmatch(f.as_posix())}
 
