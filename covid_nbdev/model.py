@@ -37,7 +37,7 @@ class TransposeBlock(nn.Module):
         return self.conv2(self.conv1(x))
 
 # %% ../nbs/12_model.ipynb #e7ffd880
-def _use_transpose(model: nn.Module) -> None:
+def _use_transpose(model: nn.Module) -> nn.Module:
     "Replace every decoder block. The grid's channel counts are smp's own."
     decoder = model.decoder
     for name, block in decoder.blocks.items():
@@ -45,7 +45,8 @@ def _use_transpose(model: nn.Module) -> None:
         # depth 0 ends its row and raises the decoder's block before it;
         # the others raise maps as wide as the encoder's below
         below = decoder.in_channels[layer] if depth == 0 else decoder.skip_channels[layer - 1]
-        decoder.blocks[name] = TransposeBlock(below, block.conv1, block.conv2)    # smp's initialization
+        decoder.blocks[name] = TransposeBlock(below, block.conv1, block.conv2)
+    return model
 
 # %% ../nbs/12_model.ipynb #7da06f25
 def bare_model(
@@ -61,14 +62,13 @@ def bare_model(
     if upsample not in ("transpose", "nearest"):
         raise BadInput(f"upsample {upsample!r}", "transpose or nearest")
     try:
-        with warnings.catch_warnings(action="ignore"):         # tu- encoders take other weight names
+        with warnings.catch_warnings(action="ignore"):   # tu- encoders take other weight names
             model = UnetPlusPlus(ALIASES.get(encoder, encoder), 5, "imagenet" if imagenet else None,
                                  in_channels=in_channels, classes=classes)
-        if upsample == "transpose": _use_transpose(model)
+        return _use_transpose(model) if upsample == "transpose" else model
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as e:
-        found = f"the encoder {encoder!r}, which can't be built here ({str(e).splitlines()[0][:120]})"
+        found = f"the encoder {encoder!r}, which can't be built here ({str(e)[:99].splitlines()[0]})"
         raise BadInput(found, "one that U-Net++ can use", "such as efficientnet-b2") from None
-    return model
 
 # %% ../nbs/12_model.ipynb #f859b6b8
 def build_model(
@@ -95,7 +95,7 @@ def build_model(
 def balanced_weights(
     pixels,               # (C,) how many pixels each class has
 ) -> torch.Tensor:        # (C,) float32; 0 for a class that has none
-    "n/(C·n_c) for each class: then every class has the same total weight (scikit-learn's `balanced`)."
+    "n/(C·n_c) for each class: all have the same total weight (scikit-learn's `balanced`)."
     pixels = torch.as_tensor(pixels, dtype=torch.float64)
     weights = pixels.sum()/(len(pixels)*pixels)
     return torch.where(pixels > 0, weights, torch.zeros_like(weights)).float()
@@ -103,7 +103,7 @@ def balanced_weights(
 # %% ../nbs/12_model.ipynb #33383cda
 def loss_function(
     name: str,        # "ce" or "ce+dice"
-    weight=None,      # (C,) float32: how much each class counts in the cross-entropy; None: all the same
+    weight=None,      # (C,) float32: how much each class counts in cross-entropy; None: the same
 ):                    # (logits (N, C, H, W), labels int64 (N, H, W)) -> a tensor of one number
     "Cross-entropy, alone or with a soft Dice loss. Both take logits."
     ce = nn.CrossEntropyLoss(weight)
