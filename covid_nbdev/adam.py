@@ -14,31 +14,28 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .core import BadInput
+
 # %% ../nbs/13_adam.ipynb #9f9211ae
 class Optimizer(torch.optim.Optimizer):
-    "Groups, state and `state_dict` are torch's; subclasses write `update`, the rule for one tensor."
+    "Groups and state are torch's; subclasses write `update`, the rule for one tensor."
     def __init__(self,
-        params,       # tensors, or dicts of tensors and settings (groups), as torch.optim takes them
-        **defaults,   # the rule's settings, kept in each group, where schedulers change them
+        params,       # tensors, or dicts of tensors and settings (groups), as in torch.optim
+        **defaults,   # the rule's settings, kept in each group, where schedules change them
     ):
         for name, value in defaults.items():
-            low, high = (0, math.inf) if name in ("lr", "eps") else (0, 1)   # the others are shares of a running sum
-            if not all(low <= number < high for number in np.atleast_1d(value)):
-                raise ValueError(f"found {name}={value}; expected at least {low} and below {high}")
+            high = math.inf if name in ("lr", "eps") else 1      # the others are shares
+            for number in np.atleast_1d(value):
+                if not 0 <= number < high: raise BadInput(f"{name}={value}", f"0 to below {high}")
         super().__init__(params, defaults)
-
     @torch.no_grad()
-    def step(self,
-        closure=None,   # function that computes the loss again and gives it back; rarely used
-    ):                  # the closure's loss, or None
-        "Move each parameter that has a gradient."
+    def step(self, closure=None):
+        "Move each parameter that has a gradient. `closure`: computes the loss, which is returned."
         with torch.enable_grad(): loss = closure() if closure else None
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None: self.update(p, p.grad, self.state[p], group)
         return loss
-
-    def update(self, p, grad, state: dict, group: dict): raise NotImplementedError
 
 # %% ../nbs/13_adam.ipynb #47bd9509
 class SGD(Optimizer):
@@ -52,7 +49,7 @@ class SGD(Optimizer):
 
 # %% ../nbs/13_adam.ipynb #82755631
 class Momentum(Optimizer):
-    "A ball that rolls: velocity = momentum·velocity + grad, p -= lr·velocity. A sum, as torch's SGD has it."
+    "A ball that rolls: velocity = momentum·velocity + grad, a sum, as in torch's SGD."
     def __init__(self,
         params,                 # parameters or groups
         lr: float = 1e-3,       # learning rate
@@ -66,7 +63,7 @@ class Momentum(Optimizer):
 
 # %% ../nbs/13_adam.ipynb #e53c8bd8
 class RMSProp(Optimizer):
-    "Divide each gradient by its recent size: square = alpha·square + (1 - alpha)·grad², p -= lr·grad/(√square + eps)."
+    "Divide each gradient by its recent size, the root of a moving average of squares."
     def __init__(self,
         params,               # parameters or groups
         lr: float = 1e-2,     # learning rate
@@ -95,22 +92,22 @@ class Adam(Optimizer):
         state["step"] += 1
         mean = state["mean"].lerp_(grad, 1 - beta1)
         square = state["square"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-        share1, share2 = 1 - beta1**state["step"], 1 - beta2**state["step"]   # of real gradients in the averages
+        share1, share2 = 1 - beta1**state["step"], 1 - beta2**state["step"]    # of real gradients
         divisor = (square.sqrt()/math.sqrt(share2)).add_(group["eps"])
         p.addcdiv_(mean, divisor, value=-group["lr"]/share1)
 
 # %% ../nbs/13_adam.ipynb #25432c82
 @contextmanager
 def _same_randomness(loader, device):
-    "The random states of torch and of the loader are afterwards as they were before, whatever happens inside."
+    "The random states of torch and of the loader are put back, whatever happens inside."
     batches = getattr(loader, "batch_sampler", None)
     owners = (loader, getattr(loader, "sampler", None), getattr(batches, "sampler", None))
-    generators = [g for o in owners if isinstance(g := getattr(o, "generator", None), torch.Generator)]
-    states = [g.get_state() for g in generators]
+    generators = [getattr(o, "generator", None) for o in owners]
+    states = [(g, g.get_state()) for g in generators if isinstance(g, torch.Generator)]
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         try: yield
         finally:
-            for generator, state in zip(generators, states): generator.set_state(state)
+            for generator, state in states: generator.set_state(state)
 
 # %% ../nbs/13_adam.ipynb #947ba884
 def _losses_at(lrs, model, loader, loss_fn, optimizer) -> list[float]:
@@ -128,7 +125,8 @@ def _losses_at(lrs, model, loader, loss_fn, optimizer) -> list[float]:
         recent = np.mean(losses[-3:])
         lowest = min(lowest, recent)
         if recent > 4*lowest > 0: break
-    return losses
+    if losses: return losses
+    raise BadInput("a loader without minibatches, or a first loss that is not finite", "losses")
 
 # %% ../nbs/13_adam.ipynb #837b5ac6
 @dataclass
@@ -137,6 +135,13 @@ class LRFind:
     lrs: np.ndarray      # learning rate of each minibatch, rising
     losses: np.ndarray   # smoothed loss at each
     suggestion: float    # a tenth of the rate with the lowest loss
+
+def _check_search(loader, lr_min, lr_max, steps):
+    "Refuse what no search can be made of."
+    if not 0 < lr_min < lr_max: raise BadInput(f"rates {lr_min} to {lr_max}", "0 < lr_min < lr_max")
+    if steps < 2: raise BadInput(f"{steps} steps", "at least 2")
+    if hasattr(loader, "__next__"):
+        raise BadInput("an iterator, which would be used up", "a loader")
 
 # %% ../nbs/13_adam.ipynb #e3f0a159
 def lr_find(
@@ -150,14 +155,11 @@ def lr_find(
     smooth: int = 9,         # minibatches that are averaged, the middle one most
 ) -> LRFind:                 # rates, smoothed losses, suggestion
     "Raise the learning rate minibatch by minibatch and watch the loss."
-    if not 0 < lr_min < lr_max: raise ValueError(f"found rates {lr_min} to {lr_max}; expected 0 < lr_min < lr_max")
-    if steps < 2: raise ValueError(f"found {steps} steps; expected at least 2")
-    if hasattr(loader, "__next__"): raise ValueError("found an iterator, which would be used up; expected a loader")
+    _check_search(loader, lr_min, lr_max, steps)
     lrs, model = np.geomspace(lr_min, lr_max, steps), copy.deepcopy(model).train()
     with _same_randomness(loader, next(model.parameters()).device):
-        losses = _losses_at(lrs, model, loader, loss_fn, optimizer_class(model.parameters(), lr=lr_min))
-    if not losses: raise ValueError("found a loader without minibatches, or a first loss that is not finite")
-    weights = np.hanning(min(smooth, len(losses)) + 2)[1:-1]      # each loss and its neighbors on both sides
+        optimizer = optimizer_class(model.parameters(), lr=lr_min)
+        losses = _losses_at(lrs, model, loader, loss_fn, optimizer)
+    weights = np.hanning(min(smooth, len(losses)) + 2)[1:-1]      # the middle one counts most
     losses = np.convolve(losses, weights, "same")/np.convolve(np.ones(len(losses)), weights, "same")
-    lrs = lrs[:len(losses)]
-    return LRFind(lrs, losses, max(float(lrs[losses.argmin()])/10, lr_min))
+    return LRFind(lrs[:len(losses)], losses, max(float(lrs[losses.argmin()])/10, lr_min))

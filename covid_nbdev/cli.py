@@ -87,7 +87,7 @@ def _print_results(run: Path, store, history, config, device) -> None:
     from covid_nbdev.report import write_results
     from covid_nbdev.results import results_table
     from covid_nbdev.train import BEST
-    if len(history) < config.epochs:
+    if config.patience and len(history) < config.epochs:
         print(f"stopped early: {config.patience} epochs without a better {BEST[config.best]}")
     with memory_advice(config): metrics = write_results(run, store, device=device)
     print(results_table(metrics).to_string(na_rep="–"))
@@ -98,14 +98,14 @@ def _print_results(run: Path, store, history, config, device) -> None:
 def covid_train(
     data: str,                 # a store, or a folder with Kaggle's files
     run: str,                  # folder of this run
-    epochs: int = None,        # at most; see patience (30)
+    epochs: int = None,        # passes over the training slices; with patience, at most (30)
     batch_size: int = None,    # slices per step (8)
     size: int = None,          # side of the network's input, a multiple of 32 (256)
     lr: float = None,          # highest learning rate of the one-cycle schedule (0.001)
     encoder: str = None,       # any of segmentation-models-pytorch's, or lite2 (efficientnet-b2)
     weights: str = None,       # none, imagenet, phantom (computed patients first), or a file of weights (none)
     upsample: str = None,      # transpose, the deck's, or nearest (transpose)
-    patience: int = None,      # stop after so many epochs without a better one (7)
+    patience: int = None,      # stop after so many epochs without a better one, the deck's: 7 (never)
     best: str = None,          # what makes an epoch better: valid_loss, the deck's, or lesion_miou (valid_loss)
     seed: int = None,          # of weights, order and augmentation (42)
     workers: int = None,       # loader processes beside the main one (0)
@@ -261,7 +261,7 @@ def covid_kernel(
 
 # %% ../nbs/23_cli.ipynb #d34322ec
 _DEMO = dict(phantom=dict(n_radiopaedia=16, n_medseg=152, n_test=4, size=256, seed=0),
-             train=dict(epochs=8, batch_size=8, size=128, lr=3e-3, patience=8, rotate=10, seed=0, loss="ce+dice"))
+             train=dict(epochs=8, batch_size=8, size=128, lr=3e-3, rotate=10, seed=0, loss="ce+dice"))
 _MARK = "made_by_covid_demo.txt"
 
 def _remove_demo(folder: Path) -> None:

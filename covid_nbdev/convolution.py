@@ -63,7 +63,7 @@ def max_pool2d(
         raise BadInput(f"maps {x.shape}", f"(channels, height, width), at least {size}×{size}")
     c, rows, columns = len(x), x.shape[1]//size, x.shape[2]//size
     squares = x[:, :rows*size, :columns*size].reshape(c, rows, size, columns, size)
-    return squares.max((2, 4))
+    return squares.max((2, 4))      # axes 2 and 4 run inside a square
 
 # %% ../nbs/09_convolution.ipynb #1db01f66
 def conv_transpose2d(
@@ -81,7 +81,7 @@ def conv_transpose2d(
     for i in range(k):
         for j in range(k):
             part = out[:, i:i + stride*rows:stride, j:j + stride*columns:stride]
-            part += np.tensordot(w[:, :, i, j].T, x, axes=1)      # `part` is a view: this fills `out`
+            part += np.tensordot(w[:, :, i, j].T, x, axes=1)    # `part` is a view: this fills `out`
     return out
 
 # %% ../nbs/09_convolution.ipynb #184645fb

@@ -44,7 +44,7 @@ class Value:
         slopes: tuple = (),     # for each input: how fast `data` rises with it
     ):
         try: self.data = float(data)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError):      # from None: hide Python's own message
             raise BadInput(f"a {type(data).__name__}", "one number", "one Value each") from None
         self.inputs, self.slopes, self.grad, self.number = inputs, slopes, 0.0, next(Value.made)
 

@@ -96,9 +96,10 @@ def model_card(
 - Training: size {metrics['train_size']}, loss {config['loss']}, class weights {config['class_weights']}, \
 batch {config['batch_size']}, learning rate {config['lr']}, seed {config['seed']}
 - Best epoch: {metrics['epoch']} of at most {config['epochs']}, that with the {chosen_by} on the validation slices"""
+    decided = "stopped the training and chose its epoch" if config.get("patience") else "chose the training's epoch"
     limits = f"""## Limits
 
-- These slices also stopped the training and chose its epoch: the scores are a little too good.
+- These slices also {decided}: the scores are a little too good.
 - {metrics['n_valid']} slices are few; the intervals say how few.
 - The competition's cases are all confirmed COVID-19, without controls. Ground glass has many other causes: this is
   segmentation, not detection.

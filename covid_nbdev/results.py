@@ -225,7 +225,9 @@ def evaluate(
     head = {"n_train": len(rows.train), "n_valid": len(rows.valid), "epoch": predictor.about["epoch"],
             "train_size": predictor.about["size"], "mask_size": max(trues[0].shape)}
     found = scores(list(map(confusion, preds, trues)))
-    return head | found | {"baseline": {"threshold": {k: simple[k] for k in ("iou", "miou", "lesion_miou")}}}, preds
+    intervals = {CLASSES[c]: list(hu) for c, hu in baseline.intervals_hu.items()}
+    simple = {k: simple[k] for k in ("iou", "miou", "lesion_miou")} | {"intervals_hu": intervals}
+    return head | found | {"baseline": {"threshold": simple}}, preds
 
 def results_table(
     metrics: dict,          # as in metrics.json

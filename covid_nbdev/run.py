@@ -152,7 +152,7 @@ def restore(self: _Keeper, learn: Learner) -> None:
         self.start, learn.stale = n, 0
         learn.schedule = self.parts["schedule"] = OneCycleLR(learn.optimizer, learn.config.lr, (epochs - n)*steps)
         _note(f"epochs {n + 1} to {epochs}: a new one-cycle schedule, the learning rate rises again")
-    elif n >= epochs or learn.stale >= learn.config.patience:
+    elif learn.is_over:
         _note(f"this run is finished, after epoch {n} of {epochs}; a larger number of epochs goes on with it")
 
 # %% ../nbs/14a_run.ipynb #cb4c7804

@@ -6,10 +6,7 @@
 __all__ = ['BEST', 'HISTORY', 'TrainConfig', 'Learner', 'train_epoch', 'valid_epoch', 'fit', 'plot_history']
 
 # %% ../nbs/14_train.ipynb #5beac6b4
-import copy
-import math
-import os
-import time
+import copy, math, os, time
 from dataclasses import dataclass, fields
 
 import matplotlib.pyplot as plt
@@ -32,26 +29,28 @@ from .model import balanced_weights, build_model, loss_function
 @dataclass
 class TrainConfig:
     "Everything that decides a training."
-    epochs: int = 30                    # at most: see patience
-    batch_size: int = 8                 # slices that go through the network together, over all GPUs
-    size: int = 256                     # side of the network's input in pixels, divisible by 32
-    lr: float = 1e-3                    # the highest learning rate of the one-cycle schedule
-    encoder: str = "efficientnet-b2"    # any of segmentation-models-pytorch, or lite2
-    weights: str | None = None          # None, "imagenet", "phantom" (computed patients first) or a file
-    upsample: str = "transpose"         # or "nearest"
-    patience: int = 7                   # epochs without a better one before stopping
-    best: str = "valid_loss"            # what makes an epoch better, the deck's; or "lesion_miou"
-    seed: int = 42                      # of weights, order and augmentation
-    workers: int = 0                    # loader processes beside the main one
-    rotate: float = 20                  # augmentation: degrees to either side
-    loss: str = "ce"                    # cross-entropy, the deck's; "ce+dice" adds a soft Dice loss
-    class_weights: str = "none"         # or "balanced": rare classes count more in the cross-entropy
-    precision: str = "auto"             # fp32, fp16, bf16; auto: what the device is good at
-    accumulate: int = 1                 # batches whose gradients are added up before a step
+    epochs: int = 30                 # passes over the training slices; with patience, at most
+    batch_size: int = 8              # slices that go through the network together, over all GPUs
+    size: int = 256                  # side of the network's input in pixels, divisible by 32
+    lr: float = 1e-3                 # the highest learning rate of the one-cycle schedule
+    encoder: str = "efficientnet-b2" # any of segmentation-models-pytorch, or lite2
+    weights: str | None = None       # None, "imagenet", "phantom" (computed patients first), a file
+    upsample: str = "transpose"      # or "nearest"
+    patience: int | None = None      # stop after so many epochs without a better one; None: never
+    best: str = "valid_loss"         # what makes an epoch better, the deck's; or "lesion_miou"
+    seed: int = 42                   # of weights, order and augmentation
+    workers: int = 0                 # loader processes beside the main one
+    rotate: float = 20               # augmentation: degrees to either side
+    loss: str = "ce"                 # cross-entropy, the deck's; "ce+dice" adds a soft Dice loss
+    class_weights: str = "none"      # or "balanced": rare classes count more in the cross-entropy
+    precision: str = "auto"          # fp32, fp16, bf16; auto: what the device is good at
+    accumulate: int = 1              # batches whose gradients are added up before a step
 
 # %% ../nbs/14_train.ipynb #8d6f2dc7
-BEST = {"valid_loss": "validation loss", "lesion_miou": "lesion mIoU"}    # what can make an epoch the best
-_LIMITS = dict.fromkeys(("epochs", "batch_size", "patience", "accumulate"), (lambda v: v >= 1, "1 or more")) | {
+BEST = {"valid_loss": "validation loss", "lesion_miou": "lesion mIoU"}    # what can be the best
+_AT_LEAST_1 = dict.fromkeys(("epochs", "batch_size", "accumulate"), (lambda v: v >= 1, "1 or more"))
+_LIMITS = _AT_LEAST_1 | {
+    "patience": (lambda v: v is None or v >= 1, "1 or more, or None: all epochs"),
     "size": (lambda v: v >= 32 and v % 32 == 0, "a multiple of 32, such as 256"),
     "lr": (lambda v: 0 < v <= 100, "a learning rate above 0, such as 0.001"),
     "seed": (lambda v: 0 <= v < 2**63, "a whole number from 0 to 2**63 - 1"),
@@ -61,39 +60,43 @@ _LIMITS = dict.fromkeys(("epochs", "batch_size", "patience", "accumulate"), (lam
     "best": (lambda v: v in BEST, "valid_loss or lesion_miou"),
     "class_weights": (lambda v: v in ("none", "balanced"), "none or balanced")}
 
-# %% ../nbs/14_train.ipynb #5ca3e67b
-@patch
-def check(self: TrainConfig,
-    start: bool = True,     # a network is to be built: look at the weights and try it, too
-    valid=None,             # a store and the rows of its validation slices: is there what `best` looks at?
-) -> TrainConfig:
-    "Raise `BadInput` for settings that can't work, before anything is written; returns itself, numbers as Python's."
-    for f in fields(self):
-        value, (fine, expected) = getattr(self, f.name), _LIMITS.get(f.name, (lambda v: True, ""))
-        if isinstance(value, np.generic): value = value.item()
-        if isinstance(value, os.PathLike): value = os.fspath(value)
-        kinds = (int, float) if f.type is float else f.type
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            raise BadInput(f"{f.name} {value!r}", f"something like {f.default!r}")
-        if not fine(value): raise BadInput(f"{f.name} {value!r}", expected)
-        setattr(self, f.name, value)
-    if self.batch_size < 2 and self.size < 64: raise BadInput("batches of 1 at 32 pixels", "a larger batch or size")
-    choose_precision(self.precision, (8, 0))      # the name alone: the device is looked at when the training starts
-    loss_function(self.loss)
-    if valid and self.best == "lesion_miou" and not class_pixels(*valid)[:, :2].any():
-        raise BadInput("no lesion in the validation slices", "some, for best lesion_miou", "take best valid_loss")
-    weights = None if self.weights == "phantom" else self.weights       # those are made later
-    if start: _try_network(build_model(self.encoder, weights, self.upsample), self)
-    return self
+# %% ../nbs/14_train.ipynb #2d913641
+def _checked(field, value):
+    "The value of one setting, numbers as Python's."
+    fine, expected = _LIMITS.get(field.name, (lambda v: True, ""))
+    if isinstance(value, np.generic): value = value.item()
+    if isinstance(value, os.PathLike): value = os.fspath(value)
+    kinds = (int, float) if field.type is float else field.type
+    if isinstance(value, bool) or not isinstance(value, kinds) or not fine(value):
+        raise BadInput(f"{field.name} {value!r}", expected or f"something like {field.default!r}")
+    return value
 
-# %% ../nbs/14_train.ipynb #0a463e7d
 @torch.no_grad()
 def _try_network(model: nn.Module, config: TrainConfig) -> None:
     "Send one empty slice through: some encoders want other sizes."
     try: model.eval()(torch.zeros(1, 1, config.size, config.size))
     except (RuntimeError, ValueError, AssertionError, TypeError) as e:
-        raise BadInput(f"the encoder {config.encoder!r}, which can't take slices of {config.size} ({str(e)[:100]})",
-                       "one that U-Net++ can use", "such as efficientnet-b2") from None
+        found = f"the encoder {config.encoder!r}, which can't take slices of {config.size} ({e})"
+        raise BadInput(found[:200], "one that U-Net++ can use", "such as efficientnet-b2") from None
+
+# %% ../nbs/14_train.ipynb #5ca3e67b
+@patch
+def check(self: TrainConfig,
+    start: bool = True,     # a network is to be built: look at the weights and try it, too
+    valid=None,             # a store and its validation rows: is there what `best` looks at?
+) -> TrainConfig:
+    "Raise `BadInput` for settings that can't work, before anything is written. Returns itself."
+    for f in fields(self): setattr(self, f.name, _checked(f, getattr(self, f.name)))
+    if self.batch_size < 2 and self.size < 64:
+        raise BadInput("batches of 1 at 32 pixels", "a larger batch or size")
+    choose_precision(self.precision, (8, 0))      # the name alone: the device is looked at later
+    loss_function(self.loss)
+    if valid and self.best == "lesion_miou" and not class_pixels(*valid)[:, :2].any():
+        raise BadInput("no lesion in the validation slices", "some, for best lesion_miou",
+                       "take best valid_loss")
+    weights = None if self.weights == "phantom" else self.weights       # those are made later
+    if start: _try_network(build_model(self.encoder, weights, self.upsample), self)
+    return self
 
 # %% ../nbs/14_train.ipynb #77aae4d6
 class Learner:
@@ -101,24 +104,37 @@ class Learner:
     def __init__(self,
         model: nn.Module,      # slices (N, 1, S, S) float32 -> logits (N, 4, S, S)
         loaders: Loaders,      # training and validation slices
-        config: TrainConfig,   # what is asked of the loop: size, encoder and seed are the model's and the loaders'
+        config: TrainConfig,   # of the loop: size, encoder, seed are the model's and loaders'
         callbacks=(),          # objects with methods named after events: see `fit`
     ):
         self.model, self.loaders, self.config, self.callbacks = model, loaders, config, callbacks
-        valid = loaders.valid.dataset if config.best == "lesion_miou" else None
-        config.check(start=False, valid=(valid.store, valid.rows) if hasattr(valid, "store") else None)
-        self.device, weights = next(model.parameters()).device, None
-        if config.class_weights == "balanced":
-            slices = loaders.train.dataset
-            weights = balanced_weights(class_pixels(slices.store, slices.rows).sum(0)).to(self.device)
-        self.loss_fn = loss_function(config.loss, weights)
+        self.device = next(model.parameters()).device
+        self.loss_fn = self.checked_loss()
         self.optimizer = Adam(model.parameters(), lr=config.lr)
         steps = config.epochs*math.ceil(len(loaders.train)/config.accumulate)
         self.schedule = OneCycleLR(self.optimizer, max_lr=config.lr, total_steps=steps)
-        capability = torch.cuda.get_device_capability(self.device) if self.device.type == "cuda" else None
-        self.precision = choose_precision(config.precision, capability)
+        gpu = torch.cuda.get_device_capability(self.device) if self.device.type == "cuda" else None
+        self.precision = choose_precision(config.precision, gpu)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
-        self.history, self.best, self.stale, self.stop = [], math.inf, 0, False     # best: the lowest score
+        self.history, self.stale, self.stop = [], 0, False
+        self.best, self.best_weights = math.inf, None     # the lowest score, and its weights
+
+# %% ../nbs/14_train.ipynb #773fdf10
+@patch
+def checked_loss(self: Learner):
+    "The loss that the settings name, once they are known to work with these slices."
+    config, valid = self.config, None
+    if config.best == "lesion_miou": valid = self.loaders.valid.dataset
+    config.check(start=False, valid=(valid.store, valid.rows) if hasattr(valid, "store") else None)
+    if config.class_weights != "balanced": return loss_function(config.loss)
+    slices = self.loaders.train.dataset
+    weights = balanced_weights(class_pixels(slices.store, slices.rows).sum(0))
+    return loss_function(config.loss, weights.to(self.device))
+
+@patch
+def call(self: Learner, event: str) -> None:
+    "Call the method of this name of each callback that has it; `fit` names the events."
+    for callback in self.callbacks: getattr(callback, event, lambda learn: None)(self)
 
 # %% ../nbs/14_train.ipynb #9fbb0983
 @patch
@@ -133,17 +149,12 @@ def predict(self: Learner,
 
 @patch
 def step(self: Learner) -> None:
-    "Move the weights, then the learning rate. In fp16 a step that overflowed is skipped, and the scale halved."
+    "Move the weights, then the rate. In fp16 a step that overflowed is skipped, the scale halved."
     self.lr, scale = self.optimizer.param_groups[0]["lr"], self.scaler.get_scale()
     self.scaler.step(self.optimizer)
     self.scaler.update()
     if self.scaler.get_scale() >= scale: self.schedule.step()
     self.optimizer.zero_grad()
-
-@patch
-def call(self: Learner, event: str) -> None:
-    "Call the method of this name of each callback that has it; `fit` names the events."
-    for callback in self.callbacks: getattr(callback, event, lambda learn: None)(self)
 
 # %% ../nbs/14_train.ipynb #8c4a8cba
 def train_epoch(
@@ -151,27 +162,26 @@ def train_epoch(
 ) -> dict:            # train_loss, train_miou, lr: the last learning rate
     "One pass over the training slices. A loss of NaN or inf raises."
     learn.model.train()
-    accumulate, n_batches, losses = learn.config.accumulate, len(learn.loaders.train), []
-    learn.counts = ConfusionMatrix()
+    n_batches, losses, learn.counts = len(learn.loaders.train), [], ConfusionMatrix()
     for i, (x, y) in enumerate(learn.loaders.train, 1):
         logits, y = learn.predict(x), y.to(learn.device)
         loss = learn.loss_fn(logits, y)
         losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            raise BadInput(f"a loss of {losses[-1]}", "a finite number", "try a lower learning rate")
-        learn.scaler.scale(loss/accumulate).backward()
-        if i % accumulate == 0 or i == n_batches: learn.step()
-        learn.counts.update(logits.detach().argmax(1), y)
         learn.loss = losses[-1]
+        if not math.isfinite(learn.loss):
+            raise BadInput(f"a loss of {learn.loss}", "a finite one", "try a lower learning rate")
+        learn.scaler.scale(loss/learn.config.accumulate).backward()
+        if i % learn.config.accumulate == 0 or i == n_batches: learn.step()
+        learn.counts.update(logits.detach().argmax(1), y)
         learn.call("after_batch")
-    total, n, counts = summed(sum(losses), len(losses), learn.counts.counts)
-    return {"train_loss": total/n, "train_miou": ConfusionMatrix(counts).miou(), "lr": learn.lr}
+    total, n, cm = summed(sum(losses), len(losses), learn.counts.counts)
+    return {"train_loss": total/n, "train_miou": ConfusionMatrix(cm).miou(), "lr": learn.lr}
 
 # %% ../nbs/14_train.ipynb #5aabc8af
 @torch.no_grad()
 def valid_epoch(
     learn: Learner,   # whose network is measured
-) -> dict:            # valid_loss, by slices; valid_miou and valid_lesion_miou, pooled, at the training size
+) -> dict:            # valid_loss, by slices; valid_miou, valid_lesion_miou, at the training size
     "One look at the validation slices; nothing is learned."
     learn.model.eval()
     total, n, cm = 0., 0, ConfusionMatrix()
@@ -185,7 +195,8 @@ def valid_epoch(
     return {"valid_loss": total/n, "valid_miou": cm.miou(), "valid_lesion_miou": cm.miou((0, 1))}
 
 # %% ../nbs/14_train.ipynb #2876240f
-HISTORY = ["epoch", "train_loss", "valid_loss", "train_miou", "valid_miou", "valid_lesion_miou", "lr", "seconds"]
+HISTORY = ["epoch", "train_loss", "valid_loss", "train_miou", "valid_miou", "valid_lesion_miou",
+           "lr", "seconds"]
 
 @patch
 def score(self: Learner) -> float:
@@ -193,51 +204,62 @@ def score(self: Learner) -> float:
     row = self.history[-1]
     return row["valid_loss"] if self.config.best == "valid_loss" else -row["valid_lesion_miou"]
 
+@patch(as_prop=True)
+def is_over(self: Learner) -> bool:
+    "All epochs are done, patience has run out, or a callback said stop."
+    waited = self.stale >= (self.config.patience or math.inf)
+    return len(self.history) >= self.config.epochs or waited or self.stop
+
+# %% ../nbs/14_train.ipynb #d502f764
+@patch
+def note(self: Learner,
+    row: dict,            # of the history: what an epoch gave
+) -> None:
+    "Write an epoch down; copy the weights if none was better before."
+    self.history.append(row)
+    self.stale += 1
+    if (score := self.score()) < self.best:            # NaN is not lower
+        self.best, self.stale = score, 0
+        self.best_weights = copy.deepcopy(self.model.state_dict())
+
 # %% ../nbs/14_train.ipynb #71fc83ba
 def fit(
     model: nn.Module,     # ends with the weights of its best epoch
     loaders: Loaders,     # training and validation slices
     config: TrainConfig,  # what is asked of the loop
-    callbacks=(),         # with any of before_fit, after_batch, before_validate, after_epoch; each gets the Learner
+    callbacks=(),         # with any of before_fit, after_batch, before_validate, after_epoch
 ) -> pd.DataFrame:        # the history, one row per epoch
-    "Train; stop early; keep the best."
-    learn, best_weights = Learner(model, loaders, config, callbacks), None
-    learn.call("before_fit")
-    while len(learn.history) < config.epochs and learn.stale < config.patience and not learn.stop:
-        start, row = time.perf_counter(), {"epoch": len(learn.history) + 1}
-        loaders.train.dataset.epoch = row["epoch"]              # other crops and angles each time
-        row |= train_epoch(learn)
+    "Train; stop early if that is asked for; keep the best."
+    (learn := Learner(model, loaders, config, callbacks)).call("before_fit")
+    while not learn.is_over:
+        start, epoch = time.perf_counter(), len(learn.history) + 1
+        loaders.train.dataset.epoch = epoch                     # other crops and angles each time
+        row = {"epoch": epoch} | train_epoch(learn)
         learn.call("before_validate")
-        learn.history.append(row | valid_epoch(learn) | {"seconds": time.perf_counter() - start})
-        learn.stale += 1
-        if (score := learn.score()) < learn.best:            # NaN is not lower
-            learn.best, learn.stale = score, 0
-            best_weights = copy.deepcopy(model.state_dict())
+        learn.note(row | valid_epoch(learn) | {"seconds": time.perf_counter() - start})
         learn.call("after_epoch")
     if learn.history and learn.best == math.inf:
-        raise BadInput(f"no finite {BEST[config.best]} in any epoch", "a number", "try a lower learning rate")
-    if best_weights: model.load_state_dict(best_weights)
+        raise BadInput(f"no finite {BEST[config.best]}", "a number", "try a lower learning rate")
+    if learn.best_weights: model.load_state_dict(learn.best_weights)
     return pd.DataFrame(learn.history, columns=HISTORY)
 
 # %% ../nbs/14_train.ipynb #3719ed30
 def plot_history(
-    history: pd.DataFrame,                 # as `fit` gives it
-    config: TrainConfig | None = None,     # of the run: says what was best, and marks early stopping
-):                                         # the figure
+    history: pd.DataFrame,                # as `fit` gives it
+    config: TrainConfig | None = None,    # of the run: what was best, and is there early stopping?
+):                                        # the figure
     "Loss and mIoU per epoch, with the best epoch marked, and where early stopping ended the run."
     fig, axs = plt.subplots(1, 2, figsize=(9, 3))
-    by_lesions = config is not None and config.best == "lesion_miou"
-    row = history["valid_lesion_miou"].idxmax() if by_lesions else history["valid_loss"].idxmin()
-    best, last = history.loc[row], history["epoch"].iloc[-1]
-    for ax, what, name in zip(axs, ("loss", "miou"), ("loss", "mIoU, training size")):
-        ax.plot(history["epoch"], history[f"train_{what}"], "o-", ms=3, color="#0072B2", label="training")
-        ax.plot(history["epoch"], history[f"valid_{what}"], "o-", ms=3, color="#D55E00", label="validation")
-        if what == "miou" and "valid_lesion_miou" in history:
-            ax.plot("epoch", "valid_lesion_miou", "o-", data=history, ms=3, color="#009E73", label="valid. lesions")
-        ax.axvline(best["epoch"], color="0.6", ls=":", label=f"best epoch: {best['epoch']:.0f}")
-        if config and last < config.epochs and last - best["epoch"] >= config.patience:
+    config, last = config or TrainConfig(), history["epoch"].iloc[-1]
+    score = history["valid_loss"] if config.best == "valid_loss" else -history["valid_lesion_miou"]
+    best, hues = history["epoch"][score.idxmin()], ("#0072B2", "#D55E00", "#009E73")
+    columns = ["train_loss", "valid_loss"], ["train_miou", "valid_miou", "valid_lesion_miou"]
+    for ax, names, title in zip(axs, columns, ("loss", "mIoU, training size")):
+        for name, hue, what in zip(names, hues, ("training", "validation", "valid. lesions")):
+            if name in history: ax.plot("epoch", name, "o-", data=history, ms=3, c=hue, label=what)
+        ax.axvline(best, color="0.6", ls=":", label=f"best epoch: {best}")
+        if config.patience and last < config.epochs and last - best >= config.patience:
             ax.axvline(last, color="black", ls="--", lw=1, label=f"stopped early: {last}")
-        ax.set_xlabel("epoch"); ax.set_ylabel(name); ax.legend(fontsize=8, frameon=False)
-        ax.xaxis.get_major_locator().set_params(integer=True)
-    axs[0].set_yscale("log")   # at a high learning rate the validation loss may jump a hundredfold for an epoch
+        ax.set(xlabel="epoch", ylabel=title, yscale="log" if title == "loss" else "linear")
+        ax.legend(fontsize=8, frameon=False)
     return fig

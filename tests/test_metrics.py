@@ -10,8 +10,8 @@ from covid_nbdev.core import BadInput
 from covid_nbdev.etl import build_store
 from covid_nbdev.extent import lesion_extent
 from covid_nbdev.masks import class_numbers, mask_to_onehot, onehot_to_mask, paint_errors, show_mask
-from covid_nbdev.metrics import (ConfusionMatrix, confusion, dice, iou, miou, miou_by_batch,
-                                 miou_per_image, miou_pooled)
+from covid_nbdev.metrics import (ConfusionMatrix, confusion, dice, hausdorff95, iou, miou, miou_by_batch,
+                                 miou_per_image, miou_pooled, surface_dice)
 from covid_nbdev.play import scores_html, second_reader_html
 from covid_nbdev.report import write_submission
 from covid_nbdev.results import error_text, remove_small, telling_slices, threshold_baseline
@@ -199,3 +199,26 @@ def test_memory_stays_constant():
     cm = ConfusionMatrix()
     for seed in range(50): cm.update(*labels(seed, 4, 32))
     assert set(vars(cm)) == {"counts"} and cm.counts.shape == (4, 4) and cm.counts.sum() == 50*32*32
+
+
+def test_borders_equal_to_monai():
+    "Surface Dice and HD95 against MONAI on 200 pairs of blobs, some of them at the picture's edge; and the four empty cases."
+    import torch
+    from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+    from scipy import ndimage
+    rng = np.random.default_rng(0)
+    def blobs(shape):
+        smooth = ndimage.gaussian_filter(rng.random(shape), rng.uniform(.3, 3))
+        return smooth > np.quantile(smooth, rng.uniform(.3, .97))
+    for _ in range(200):
+        shape = rng.integers(6, 40, 2)
+        pred, true = blobs(shape), blobs(shape)
+        p, t = (torch.tensor(m)[None, None].float() for m in (pred, true))
+        assert np.isclose(surface_dice(pred, true), compute_surface_dice(p, t, [2.], include_background=True).item(), atol=1e-6)
+        assert np.isclose(hausdorff95(pred, true), compute_hausdorff_distance(p, t, include_background=True, percentile=95).item(), atol=1e-5)
+    some, none = np.eye(4, dtype=bool), np.zeros((4, 4), bool)
+    assert [surface_dice(p, t) for p, t in ((none, none), (some, none), (none, some), (some, some))] == [1, 0, 0, 1]
+    assert [hausdorff95(p, t) for p, t in ((none, none), (some, none), (none, some), (some, some))] == [0, np.inf, np.inf, 0]
+    for wrong in ((some, np.eye(5)), (some*3, some), (some.astype(float)*.5, some)):
+        with pytest.raises(BadInput): surface_dice(*wrong)
+        with pytest.raises(BadInput): hausdorff95(*wrong)

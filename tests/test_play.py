@@ -327,17 +327,20 @@ def test_scores_pixels_and_counts(page_of, few):
     pred, true = few
     page = page_of(scores_html(pred, true))
     def counts(): return [int(n) for n in re.findall(r"(\d+) px", page.locator("figure").inner_text())]
-    assert counts() == [(pred == true).sum(), (pred != true).sum(), 0]
+    def mosaic():
+        shown = page.evaluate('Array.from(document.querySelectorAll("canvas")).map(c => c.toDataURL())')
+        return np.concatenate([picture(address) for address in shown]).reshape(*true.shape, 4)[..., :3]
+    def color(rgb): return np.rint(255*np.array(rgb))
+    wrong, lost = pred != true, (true < 2) & (pred > 1)
+    assert counts() == [(~wrong).sum(), wrong.sum(), wrong.sum()]      # all four count: false for one class, missed for another
+    assert (mosaic()[lost] == color(FALSE_NEGATIVE)).all() and (mosaic()[wrong & ~lost] == color(FALSE_POSITIVE)).all()
     before = pixels(page)
     for c in (2, 3): page.get_by_role("checkbox", name=CLASSES[c].replace("_", " ")).uncheck()
     assert (pixels(page) != before).any()
-    wrong = pred != true
-    both, red, green = ~wrong & (true < 2), wrong & (pred < 2), wrong & (pred >= 2) & (true < 2)
+    both, red, green = ~wrong & (true < 2), wrong & (pred < 2), wrong & (true < 2)
     assert counts() == [both.sum(), red.sum(), green.sum()]
-    mosaic = np.concatenate([picture(address) for address in page.evaluate(
-        'Array.from(document.querySelectorAll("canvas")).map(c => c.toDataURL())')]).reshape(*true.shape, 4)[..., :3]
-    for where, color in ((both, AGREE), (red, FALSE_POSITIVE), (green, FALSE_NEGATIVE)):
-        assert where.any() and (mosaic[where] == np.rint(255*np.array(color))).all(), "the colors of `masks`"
+    for where, rgb in ((both, AGREE), (red, FALSE_POSITIVE), (lost, FALSE_NEGATIVE)):
+        assert where.any() and (mosaic()[where] == color(rgb)).all(), "the colors of `masks`"
     for c in (0, 1): page.get_by_role("checkbox", name=CLASSES[c].replace("_", " ")).uncheck()
     assert said(page)["score"] is None and "nothing to average" in page.locator("figure").inner_text()
 

@@ -149,6 +149,29 @@ def test_what_is_best(store, tmp_path, scripted, best, epoch, epochs):
     assert f"best epoch: {epoch}" in labels and f"stopped early: {epochs}" in labels and "valid. lesions" in labels
 
 
+def test_patience_is_asked_for(store, tmp_path, scripted, capsys):
+    "Without it a schedule is run to its end, however long nothing gets better: the best may come last. The deck's 7 stops."
+    losses = [2, 1] + [3]*9 + [.5]
+    scripted(losses)
+    assert len(trained(store, tmp_path/"whole", epochs=12, patience=None)) == 12 and load_model(tmp_path/"whole")[1]["epoch"] == 12
+    scripted(losses)
+    history = trained(store, tmp_path/"deck", epochs=12, patience=7)
+    assert len(history) == 9 and load_model(tmp_path/"deck")[1]["epoch"] == 2
+    assert TrainConfig().patience is None and TrainConfig(patience=np.int64(7)).check(start=False).patience == 7
+    assert not any("stopped" in t.get_text() for t in plot_history(history, TrainConfig(epochs=12)).axes[0].get_legend().get_texts())
+    for wrong in (0, -1, 7., "7", True):
+        with pytest.raises(BadInput, match="patience.*None: all epochs"): TrainConfig(patience=wrong).check(start=False)
+
+
+def test_a_run_of_the_old_default_goes_on(store, tmp_path, cli, measured):
+    "Its config.json says patience 7: it is read, kept, and printed by name where another is asked for."
+    with pytest.raises(KeyboardInterrupt): trained(store, tmp_path/"run", on_epoch=stop_after(1), patience=7)
+    assert json.loads((tmp_path/"run"/"config.json").read_text())["patience"] == 7 == load_config(tmp_path/"run").patience
+    with pytest.raises(BadInput, match="patience None; expected patience 7"): trained(store, tmp_path/"run", resume=True, patience=None)
+    status, _, err = cli("covid_train", store.path, tmp_path/"run", "--resume")
+    assert status == 0 and load_config(tmp_path/"run").patience == 7 and len(state(tmp_path/"run")["history"]) == 3, err
+
+
 def test_best_by_command(store, tmp_path, cli, measured):
     status, _, err = cli("covid_train", store.path, tmp_path/"run", "--best", "lesion_miou", "--epochs", 1, "--size", 32)
     assert status == 0 and load_model(tmp_path/"run")[1]["best"] == "lesion_miou", err

@@ -46,9 +46,12 @@ start("many_scores", async (figure, data) => {
       for (let i = 0; i < n; i++) {
         const truth = Math.floor(pairs[s*n + i]/k), predicted = pairs[s*n + i] % k;
         let rgb = uncounted[truth];
-        if (on[truth] && truth === predicted) { rgb = yellow.map(v => v*light[truth]); total[0]++; }
-        else if (truth !== predicted && on[predicted]) { rgb = red; total[1]++; }
-        else if (truth !== predicted && on[truth]) { rgb = green; total[2]++; }
+        if (truth === predicted) {
+          if (on[truth]) { rgb = yellow.map(v => v*light[truth]); total[0]++; }
+        } else {                                       // missed in one class, and false in another: either may count, or both
+          if (on[predicted]) { rgb = red; total[1]++; }
+          if (on[truth]) { total[2]++; if (!on[predicted] || truth < 2 && predicted > 1) rgb = green; }      // a lost lesion shows
+        }
         picture.data.set([...rgb, 255], 4*i);
       }
       context.putImageData(picture, 0, 0);
@@ -87,7 +90,8 @@ start("many_scores", async (figure, data) => {
     said.textContent = "mIoU " + (value === null ? "\u2013: nothing to average" : number(value, 3));
     here.setAttribute("d", value === null ? "" : "M" + (1000*value).toFixed(1) + " 2V58");
     count.textContent = "Yellow: agreed, " + total[0] + " px. Red: predicted, not true, " + total[1]
-      + " px. Green: true, not predicted, " + total[2] + " px.";
+      + " px. Green: true, not predicted, " + total[2] + " px. Where both classes of a wrong pixel count, it is in both numbers"
+      + " (drawn green where a lesion is lost, else red).";
     grid.replaceChildren(...batches(batch).map((group, b) => {
       const value = counted.length ? miou(group, counted, absent) : null;
       const across = Math.min(batch, 4);           // of the four columns that all slices share
