@@ -13,7 +13,8 @@ from torch import nn
 
 # %% ../nbs/12_model.ipynb #10eb26f6
 from .core import BadInput
-from .weights import ALIASES, check_encoder, check_hub, lite2_file, load_lite2, load_weights
+from .weights import (ALIASES, check_encoder, check_hub, lite2_file, load_lite2,
+                                 load_weights)
 
 # %% ../nbs/12_model.ipynb #d2c169a6
 class TransposeBlock(nn.Module):
@@ -36,7 +37,7 @@ class TransposeBlock(nn.Module):
         return self.conv2(self.conv1(x))
 
 # %% ../nbs/12_model.ipynb #e7ffd880
-def _use_transpose(model: nn.Module) -> None:
+def _use_transpose(model: nn.Module) -> nn.Module:
     "Replace every decoder block. The grid's channel counts are smp's own."
     decoder = model.decoder
     for name, block in decoder.blocks.items():
@@ -44,7 +45,8 @@ def _use_transpose(model: nn.Module) -> None:
         # depth 0 ends its row and raises the decoder's block before it;
         # the others raise maps as wide as the encoder's below
         below = decoder.in_channels[layer] if depth == 0 else decoder.skip_channels[layer - 1]
-        decoder.blocks[name] = TransposeBlock(below, block.conv1, block.conv2)    # with smp's initialization
+        decoder.blocks[name] = TransposeBlock(below, block.conv1, block.conv2)
+    return model
 
 # %% ../nbs/12_model.ipynb #7da06f25
 def bare_model(
@@ -55,29 +57,27 @@ def bare_model(
     imagenet: bool = False,          # fetch the encoder's ImageNet weights
 ) -> nn.Module:
     "The network as smp makes it, with the deck's upsampling if asked."
-    import segmentation_models_pytorch as smp      # here: who builds no network need not wait for it
+    from segmentation_models_pytorch import UnetPlusPlus       # here: it is slow to import
     check_encoder(encoder)
-    if upsample not in ("transpose", "nearest"): raise BadInput(f"upsample {upsample!r}", "transpose or nearest")
-    encoder = ALIASES.get(encoder, encoder)
+    if upsample not in ("transpose", "nearest"):
+        raise BadInput(f"upsample {upsample!r}", "transpose or nearest")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")   # smp warns that tu- encoders take other weight names
-            model = smp.UnetPlusPlus(encoder, encoder_weights="imagenet" if imagenet else None,
-                                     in_channels=in_channels, classes=classes)
-        if upsample == "transpose": _use_transpose(model)
+        with warnings.catch_warnings(action="ignore"):   # tu- encoders take other weight names
+            model = UnetPlusPlus(ALIASES.get(encoder, encoder), 5, "imagenet" if imagenet else None,
+                                 in_channels=in_channels, classes=classes)
+        return _use_transpose(model) if upsample == "transpose" else model
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as e:
-        raise BadInput(f"the encoder {encoder!r}, which can't be built here ({str(e).splitlines()[0][:120]})",
-                       "one that U-Net++ can use", "such as efficientnet-b2") from None
-    return model
+        found = f"the encoder {encoder!r}, which can't be built here ({str(e)[:99].splitlines()[0]})"
+        raise BadInput(found, "one that U-Net++ can use", "such as efficientnet-b2") from None
 
 # %% ../nbs/12_model.ipynb #f859b6b8
 def build_model(
     encoder: str = "efficientnet-b2",  # any that segmentation-models-pytorch knows, or lite2
-    weights=None,                    # None, "imagenet", or a file of weights
-    upsample: str = "transpose",     # the deck's 2x2 transposed convolution, or "nearest"
-    in_channels: int = 1,            # 1: HU, standardized
-    classes: int = 4,                # channels of the output
-) -> nn.Module:                      # (N, in_channels, S, S) float32 -> logits (N, classes, S, S); S divisible by 32
+    weights=None,                      # None, "imagenet", or a file of weights
+    upsample: str = "transpose",       # the deck's 2x2 transposed convolution, or "nearest"
+    in_channels: int = 1,              # 1: HU, standardized
+    classes: int = 4,                  # channels of the output
+) -> nn.Module:    # (N, in_channels, S, S) float32 -> logits (N, classes, S, S); S divisible by 32
     "U-Net++ on an encoder of segmentation-models-pytorch."
     check_encoder(encoder)
     imagenet = weights == "imagenet"
@@ -85,7 +85,7 @@ def build_model(
     if imagenet and not package: check_hub(encoder)
     model = bare_model(encoder, upsample, in_channels, classes, imagenet and not package)
     if package: load_lite2(model, package)
-    elif weights is None:        # PyTorch's momentum for the running statistics, as the weights start at random
+    elif weights is None:        # PyTorch's momentum, as the weights start at random
         for m in model.modules():
             if isinstance(m, nn.BatchNorm2d): m.momentum = 0.1
     elif not imagenet: load_weights(model, weights)
@@ -95,7 +95,7 @@ def build_model(
 def balanced_weights(
     pixels,               # (C,) how many pixels each class has
 ) -> torch.Tensor:        # (C,) float32; 0 for a class that has none
-    "n/(C·n_c) for each class, so that every class has the same total weight (scikit-learn's `balanced`)."
+    "n/(C·n_c) for each class: all have the same total weight (scikit-learn's `balanced`)."
     pixels = torch.as_tensor(pixels, dtype=torch.float64)
     weights = pixels.sum()/(len(pixels)*pixels)
     return torch.where(pixels > 0, weights, torch.zeros_like(weights)).float()
@@ -103,7 +103,7 @@ def balanced_weights(
 # %% ../nbs/12_model.ipynb #33383cda
 def loss_function(
     name: str,        # "ce" or "ce+dice"
-    weight=None,      # (C,) float32: how much each class's pixels count in the cross-entropy; all the same if None
+    weight=None,      # (C,) float32: how much each class counts in cross-entropy; None: the same
 ):                    # (logits (N, C, H, W), labels int64 (N, H, W)) -> a tensor of one number
     "Cross-entropy, alone or with a soft Dice loss. Both take logits."
     ce = nn.CrossEntropyLoss(weight)
