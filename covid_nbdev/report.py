@@ -74,7 +74,8 @@ def measure(
     sure = np.concatenate([p[inside].ravel() for p in predictor.probability])
     right = np.concatenate([(pred == true).ravel() for pred, true in zip(preds, trues)])
     metrics["lesion_miou_per_patient"] = _number(np.nanmean(each)) if np.isfinite(each).any() else None
-    return metrics | _lesion_scores(preds, trues, rival, groups) | {"ece": reliability(sure, right).ece, "ci95": ci95}, preds
+    metrics |= _lesion_scores(preds, trues, rival, groups)
+    return metrics | {"ece": reliability(sure, right).ece, "ci95": ci95}, preds
 
 # %% ../nbs/18a_report.ipynb #1e815030
 def write_submission(
@@ -117,7 +118,7 @@ def _score_tables(metrics: dict) -> str:
 | farthest border error (HD95, median), pixels | {_text(metrics['hd95_px'])} | |
 | calibration error of the probabilities | {_text(metrics['ece'])} | |
 
-{lesions['found']} of {lesions['found'] + lesions['missed']} areas of lesion were found (a tenth of the area is enough), \
+{lesions['found']} of {lesions['found'] + lesions['missed']} areas of lesion were found (a tenth of the area counts), \
 with {lesions['false_per_slice']:.1f} false ones per slice.
 
 Measured with `best.safetensors` on the validation slices at {metrics['mask_size']} pixels, \
