@@ -82,6 +82,6 @@ start("errors", async (figure, data) => {
 
   trace();
   draw();
-  return [el("div", {class: "covid-play-body"}, stage, el("div", {class: "covid-play-tools"}, verdict, threshold.root, reset,
-    scale, best, shown.root, chosen.root, here, el("p", {}, "Both kinds of lesion count as one. Teaching material: not for diagnosis.")))];
+  return [el("div", {class: "covid-play-body"}, stage, el("div", {class: "covid-play-tools"}, verdict, here, threshold.root, reset,
+    scale, best, shown.root, chosen.root, el("p", {}, "Both kinds of lesion count as one. Teaching material: not for diagnosis.")))];
 });
