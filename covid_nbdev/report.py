@@ -13,31 +13,68 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from .core import atomic_file
+from .core import atomic_file, BadInput
 from .etl import split, Store
 from .masks import class_numbers, CLASSES
-from .evidence import bootstrap_interval
-from .metrics import confusion
-from .results import evaluate, plot_overlays, predict, Predictor, TELLING_TITLES, telling_slices
+from .evidence import bootstrap_interval, lesion_detection, paired_difference, reliability
+from .metrics import confusion, ConfusionMatrix, dice, hausdorff95, surface_dice
+from .results import (evaluate, plot_overlays, predict, Predictor, remove_small, TELLING_TITLES,
+                                 telling_slices, ThresholdBaseline)
 from .run import load_config
 from .train import plot_history
 
 # %% ../nbs/18a_report.ipynb #5741959e
+class _Watched:
+    "A predictor that remembers how sure it was of each pixel."
+    def __init__(self, predictor): self.predictor, self.about, self.probability = predictor, predictor.about, []
+    def __call__(self, hu):
+        logits = self.predictor.logits(hu)
+        self.probability.append(logits.softmax(0).amax(0).half().cpu().numpy())
+        labels = logits.argmax(0).byte().cpu().numpy()
+        return remove_small(labels, self.predictor.min_px) if self.predictor.min_px > 1 else labels
+
+def _number(value):
+    "JSON has no NaN and no infinity."
+    return float(value) if np.isfinite(value) else None
+
+# %% ../nbs/18a_report.ipynb #68d3706e
+def _lesion_scores(preds, trues, rival, groups) -> dict:
+    "Borders, areas and the comparison with the thresholds `rival`, for any lesion."
+    with_lesion = [(pred < 2, true < 2) for pred, true in zip(preds, trues) if (true < 2).any()]
+    def dice_of(labels): return [dice(p < 2, t < 2)[1] if (t < 2).any() else np.nan for p, t in zip(labels, trues)]
+    areas = [lesion_detection(pred, true) for pred, true in zip(preds, trues)]
+    try: paired = paired_difference(dice_of(preds), dice_of(rival), groups)._asdict()
+    except BadInput: paired = None                    # one patient, or no lesion at all
+    return {"surface_dice": _number(np.mean([surface_dice(*pair) for pair in with_lesion] or [np.nan])),
+            "hd95_px": _number(np.median([hausdorff95(*pair) for pair in with_lesion] or [np.nan])),
+            "lesions": {"found": sum(a.found for a in areas), "missed": sum(a.missed for a in areas),
+                        "false_per_slice": sum(a.false for a in areas)/len(areas)},
+            "paired": {"threshold": paired and paired | {"ci95": list(paired["ci95"])}}}
+
+# %% ../nbs/18a_report.ipynb #af16b6a9
 def measure(
     run,                       # a run's folder, or a Predictor
     store: Store,              # whose validation rows are measured
     progress: bool = True,     # show a bar
 ) -> tuple[dict, list]:        # what metrics.json holds; predicted labels uint8 (H, W) of the validation rows
-    "`evaluate`, and 95 % bootstrap intervals of the two mean IoUs."
-    predictor = run if isinstance(run, Predictor) else Predictor(run)
+    "`evaluate`, with intervals, borders, areas, the paired comparison with the thresholds, and calibration."
+    predictor = _Watched(run if isinstance(run, Predictor) else Predictor(run))
     metrics, preds = evaluate(predictor, store, progress)
     if "pretrained" in predictor.about: metrics["pretrained"] = predictor.about["pretrained"]
-    rows = split(store).valid
-    matrices = [confusion(pred, store.labels[row][store.inside]) for pred, row in zip(preds, rows)]
-    groups = [patient or f"slice {i}" for i, patient in enumerate(store.index["patient"].iloc[rows])]
+    rows, inside = split(store).valid, store.inside
+    trues = [np.asarray(store.labels[row][inside]) for row in rows]
+    matrices = np.stack([confusion(pred, true) for pred, true in zip(preds, trues)])
+    groups = np.array([patient or f"slice {i}" for i, patient in enumerate(store.index["patient"].iloc[rows])])
     ci95 = {"miou": list(bootstrap_interval(matrices, None, groups)), "lesion_miou": None}
     if metrics["lesion_miou"] is not None: ci95["lesion_miou"] = list(bootstrap_interval(matrices, (0, 1), groups))
-    return metrics | {"ci95": ci95}, preds
+    each = [ConfusionMatrix(matrices[groups == g].sum(0)).miou((0, 1)) for g in dict.fromkeys(groups)]
+    intervals = metrics["baseline"]["threshold"]["intervals_hu"]
+    thresholds = ThresholdBaseline({CLASSES.index(name): tuple(hu) for name, hu in intervals.items()})
+    rival = [thresholds(store.images[row])[inside] for row in rows]
+    sure = np.concatenate([p[inside].ravel() for p in predictor.probability])
+    right = np.concatenate([(pred == true).ravel() for pred, true in zip(preds, trues)])
+    metrics["lesion_miou_per_patient"] = _number(np.nanmean(each)) if np.isfinite(each).any() else None
+    return metrics | _lesion_scores(preds, trues, rival, groups) | {"ece": reliability(sure, right).ece, "ci95": ci95}, preds
 
 # %% ../nbs/18a_report.ipynb #1e815030
 def write_submission(
@@ -61,7 +98,8 @@ def _text(score) -> str:
 
 def _score_tables(metrics: dict) -> str:
     "The model card's tables: per class beside the thresholds, and means with their intervals."
-    simple, ci95 = metrics["baseline"]["threshold"], metrics["ci95"]
+    simple, ci95, lesions = metrics["baseline"]["threshold"], metrics["ci95"], metrics["lesions"]
+    paired = metrics["paired"]["threshold"] or {"difference": None, "ci95": None}
     columns = metrics["iou"], metrics["precision"], metrics["recall"], simple["iou"]
     rows = "\n".join(f"| {c} | {' | '.join(_text(column[c]) for column in columns)} |" for c in CLASSES)
     return f"""| class | IoU | precision | recall | IoU of thresholds |
@@ -72,7 +110,15 @@ def _score_tables(metrics: dict) -> str:
 |---|---|---|
 | lesion mIoU | {_text(metrics['lesion_miou'])} | {_text(ci95['lesion_miou'])} |
 | mIoU, four classes | {_text(metrics['miou'])} | {_text(ci95['miou'])} |
+| lesion mIoU, mean over patients | {_text(metrics['lesion_miou_per_patient'])} | |
 | lesion mIoU of thresholds | {_text(simple['lesion_miou'])} | |
+| any-lesion Dice of a slice, minus the thresholds' | {_text(paired['difference'])} | {_text(paired['ci95'])} |
+| border within 2 pixels (surface Dice, any lesion) | {_text(metrics['surface_dice'])} | |
+| farthest border error (HD95, median), pixels | {_text(metrics['hd95_px'])} | |
+| calibration error of the probabilities | {_text(metrics['ece'])} | |
+
+{lesions['found']} of {lesions['found'] + lesions['missed']} areas of lesion were found (a tenth of the area is enough), \
+with {lesions['false_per_slice']:.1f} false ones per slice.
 
 Measured with `best.safetensors` on the validation slices at {metrics['mask_size']} pixels, \
 counts pooled over the set."""

@@ -8,7 +8,7 @@ from scipy import stats
 
 from conftest import ROOT
 from covid_nbdev.core import BadInput
-from covid_nbdev.evidence import bootstrap_interval, paired_difference
+from covid_nbdev.evidence import bootstrap_interval, paired_difference, lesion_detection, reliability
 from covid_nbdev.phantom import write_phantom_dataset
 
 
@@ -98,3 +98,31 @@ def test_transfer_goes_on_where_it_was_stopped(tmp_path):
     table = pd.read_csv(tmp_path/"t.csv")
     assert table[["row", "score", "slices"]].to_numpy().tolist() == [["phantom-1x", "develop", 10], ["phantom-real", "develop", 10],
                                                                      ["phantom-1x", "test", 24], ["real", "test", 24]]
+
+
+def test_calibration_equal_to_torchmetrics():
+    import torch
+    from torchmetrics.functional.classification import multiclass_calibration_error
+    rng = np.random.default_rng(0)
+    for n in range(20):
+        probability, true = torch.tensor(rng.dirichlet([.5]*4, 500)).float(), torch.tensor(rng.integers(0, 4, 500))
+        top = probability.max(1)
+        ours = reliability(top.values.numpy(), (top.indices == true).numpy(), bins=5 + n).ece
+        assert abs(ours - multiclass_calibration_error(probability, true, 4, n_bins=5 + n, norm="l1").item()) < 1e-4
+    for wrong in (([], []), ([.5], [True, False]), ([1.2], [True]), ([np.nan], [True])):
+        with pytest.raises(BadInput): reliability(*wrong)
+
+
+def test_areas_by_hand():
+    "Corners join; classes don't part an area; the share decides; an area that touches a true pixel is not false."
+    none = np.full((8, 8), 3)
+    one = none.copy(); one[1, 1], one[2, 2], one[2, 3] = 0, 1, 0
+    corner = none.copy(); corner[2, 2] = 0
+    assert lesion_detection(one, one) == (1, 0, 0) and lesion_detection(none, one) == (0, 1, 0) and lesion_detection(one, none) == (0, 0, 1)
+    assert lesion_detection(corner, one) == (1, 0, 0) and lesion_detection(corner, one, min_overlap=.34) == (0, 1, 0)
+    both = one.copy(); both[6, 6] = 1
+    assert lesion_detection(one, both) == (1, 1, 0) and lesion_detection(both, one) == (1, 0, 1)
+    large = np.full((8, 8), 0)
+    assert lesion_detection(large, both) == (2, 0, 0)
+    for bad in (0, 1.5):
+        with pytest.raises(BadInput): lesion_detection(one, one, min_overlap=bad)

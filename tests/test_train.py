@@ -11,7 +11,8 @@ from conftest import heeds_ctrl_c
 from covid_nbdev.augment import dataloaders
 from covid_nbdev.core import BadInput
 from covid_nbdev.etl import Store, build_store, split
-from covid_nbdev.metrics import ConfusionMatrix
+from covid_nbdev.evidence import lesion_detection
+from covid_nbdev.metrics import ConfusionMatrix, hausdorff95, surface_dice
 from covid_nbdev.results import Predictor
 from covid_nbdev.run import load_model, train_run
 from covid_nbdev.train import HISTORY
@@ -45,8 +46,10 @@ def test_run_folder(tiny_run):
     assert list(history.columns) == HISTORY and history["epoch"].tolist() == [1, 2]
     m = json.loads((tiny_run/"metrics.json").read_text())
     assert {"n_train", "n_valid", "epoch", "train_size", "mask_size", "iou", "precision", "recall", "miou", "lesion_miou", "lesion_f1",
-            "any_lesion_dice", "miou_per_image", "miou_by_batch", "ci95", "baseline"} == m.keys()
-    assert set(m["baseline"]["threshold"]) == {"iou", "miou", "lesion_miou"} and set(m["miou_by_batch"]) == {"1", "8", "24"}
+            "any_lesion_dice", "miou_per_image", "miou_by_batch", "ci95", "baseline", "lesion_miou_per_patient", "surface_dice", "hd95_px",
+            "lesions", "paired", "ece"} == m.keys()
+    assert set(m["lesions"]) == {"found", "missed", "false_per_slice"} and set(m["paired"]) == {"threshold"}
+    assert set(m["baseline"]["threshold"]) == {"iou", "miou", "lesion_miou", "intervals_hu"} and set(m["miou_by_batch"]) == {"1", "8", "24"}
     assert set(m["ci95"]) == {"miou", "lesion_miou"}
     assert m["epoch"] == history["epoch"][history["valid_loss"].idxmin()]
     assert (m["n_train"], m["n_valid"], m["train_size"], m["mask_size"]) == (8 + 12, 4, 64, 64)
@@ -96,6 +99,12 @@ def test_labels_of_covid_predict_give_metrics_json(tiny_run, store, layout, tmp_
     cm = ConfusionMatrix().update(pred[store.index["number"].iloc[valid]], store.labels[valid])
     m = json.loads((tiny_run/"metrics.json").read_text())
     assert [v for v in m["iou"].values()] == cm.iou().tolist() and m["miou"] == cm.miou()
+    found, true = pred[store.index["number"].iloc[valid]] < 2, store.labels[valid] < 2
+    pairs = [(p, t) for p, t in zip(found, true) if t.any()]
+    far = np.median([hausdorff95(p, t) for p, t in pairs])
+    assert m["surface_dice"] == np.mean([surface_dice(p, t) for p, t in pairs]) and m["hd95_px"] == (far if np.isfinite(far) else None)
+    areas = np.sum([lesion_detection(np.where(p, 0, 3), np.where(t, 0, 3)) for p, t in zip(found, true)], 0)
+    assert [m["lesions"]["found"], m["lesions"]["missed"], m["lesions"]["false_per_slice"]*len(true)] == areas.tolist()
     assert len(list((tmp_path/"out").glob("*.png"))) == 16
     extent = pd.read_csv(tmp_path/"out"/"extent.csv")
     assert list(extent.columns) == ["slice", "lung_px", "ground_glass_px", "consolidation_px", "ground_glass_percent", "consolidation_percent"]
