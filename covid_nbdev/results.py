@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 from scipy import ndimage
+from torch.nn.functional import interpolate
 
 from .augment import valid_transforms
 from .competition import to_square
@@ -34,8 +35,8 @@ class Predictor:
     def __init__(self,
         run,              # a run's folder, or its best.safetensors
         device=None,      # torch device; a supported GPU or the CPU if None
-        tta=False,        # test-time augmentation: average with the prediction for the mirrored slice
-        min_px=0,         # small-component cleaning: lesion areas with fewer pixels are dropped; 0 keeps all
+        tta=False,        # test-time augmentation: average with the mirrored slice's prediction
+        min_px=0,         # small-component cleaning: smaller lesion areas are dropped; 0 keeps all
     ):
         _check_min_px(min_px)
         self.device, self.tta, self.min_px = device or check_gpu(), tta, min_px
@@ -47,16 +48,17 @@ class Predictor:
         hu,               # one slice in HU (H, W)
     ) -> torch.Tensor:    # float32 (4, H, W)
         "The network's four numbers for each pixel of the slice."
-        square, inside = to_square(np.asarray(hu, np.float32), AIR_HU)     # an oblong slice gets a rim of air
-        x = torch.from_numpy(self.about["standardizer"](self.resize(image=square)["image"]))[None, None].to(self.device)
+        square, inside = to_square(np.asarray(hu, np.float32), AIR_HU)   # oblong: a rim of air
+        small = self.about["standardizer"](self.resize(image=square)["image"])
+        x = torch.from_numpy(small)[None, None].to(self.device)
         logits = self.model(x)
         if self.tta: logits = (logits + self.model(x.flip(-1)).flip(-1))/2
-        full = torch.nn.functional.interpolate(logits, square.shape, mode="bilinear", align_corners=False)
-        return full[0, :, *inside]
+        return interpolate(logits, square.shape, mode="bilinear", align_corners=False)[0, :, *inside]
 
 # %% ../nbs/16_results.ipynb #d22678b9
 def _check_min_px(min_px) -> None:
-    if int(min_px) != min_px or min_px < 0: raise BadInput(f"min_px {min_px}", "a whole number of pixels, 0 or more")
+    if int(min_px) != min_px or min_px < 0:
+        raise BadInput(f"min_px {min_px}", "a whole number of pixels, 0 or more")
 
 @patch
 def __call__(self: Predictor,
@@ -71,7 +73,7 @@ def predict(
     slices,                  # iterable of slices in HU (H, W)
     progress: bool = True,   # show a bar
 ):                           # iterator of uint8 (H, W)
-    "Labels slice by slice, so that memory stays constant. One at a time: no slice's result depends on its neighbors."
+    "Labels slice by slice, so that memory stays constant: no slice's result depends on others."
     predictor = run if callable(run) else Predictor(run)
     for i, hu in enumerate(progress_bar(slices, desc="predict", show=progress)):
         yield predictor(to_int16(hu, f"slice {i}"))
@@ -83,7 +85,7 @@ def error_overlay(
     true,                    # bool (H, W): true
     alpha: float = 0.6,      # 1 hides the slice
 ) -> np.ndarray:             # float (H, W, 3) in [0, 1]
-    "The slice in the lung window; yellow: both, red: predicted but not true, green: true but not predicted."
+    "The slice in the lung window; yellow: both, red: predicted alone, green: true alone."
     return paint_errors(np.stack([window(hu, *WINDOWS["lung"])]*3, axis=-1), pred, true, alpha)
 
 def error_text(
@@ -104,28 +106,31 @@ def plot_overlays(
     classes=(0, 1),      # class numbers, one row for each
 ):                       # the figure
     "Errors of several slices, a row per class, with the counts in the titles."
-    fig, axs = plt.subplots(len(classes), len(slices), figsize=(3.2*len(slices), 3.7*len(classes)), squeeze=False)
+    across, down = len(slices), len(classes)
+    fig, axs = plt.subplots(down, across, figsize=(3.2*across, 3.7*down), squeeze=False)
     for row, c in zip(axs, classes):
         for i, ax in enumerate(row):
             p, t = preds[i] == c, trues[i] == c
             ax.imshow(error_overlay(slices[i], p, t)); ax.axis("off")
             head = f"{titles[i]}: " if titles else ""
             ax.set_title(f"{head}{CLASSES[c].replace('_', ' ')}\n{error_text(p, t)}", fontsize=8)
-    fig.text(.5, 0, "yellow: agree   red: predicted, not true   green: true, not predicted   –   not for diagnosis",
-             ha="center", fontsize=9)
+    fig.text(.5, 0, "yellow: agree   red: predicted, not true   green: true, not predicted   –   "
+             "not for diagnosis", ha="center", fontsize=9)
     fig.tight_layout(rect=(0, .03, 1, 1), h_pad=2)
     return fig
 
 # %% ../nbs/16_results.ipynb #1dffacee
-TELLING_TITLES = ["no lesion"], ["the only one"], ["best", "worst"], ["best", "median", "worst"]   # for 0 to 3 slices
+# for 0 to 3 slices
+TELLING_TITLES = ["no lesion"], ["the only one"], ["best", "worst"], ["best", "median", "worst"]
 
 def telling_slices(
     preds,          # uint8 labels (H, W) each
     trues,          # uint8 labels (H, W) each
-) -> list[int]:     # up to three numbers: best, median and worst; `TELLING_TITLES` of as many are their titles
-    "The best, the median and the worst slice by IoU of any lesion (both classes as one), among those that have one."
+) -> list[int]:     # best, median and worst, or fewer; `TELLING_TITLES` of as many are their titles
+    "The best, the median and the worst slice by IoU of any lesion, among those that have one."
     pairs = enumerate(zip(map(class_numbers, preds), map(class_numbers, trues)))
-    lesion_iou = {i: ((p < 2) & (t < 2)).sum()/((p < 2) | (t < 2)).sum() for i, (p, t) in pairs if (t < 2).any()}
+    lesion_iou = {i: ((p < 2) & (t < 2)).sum()/((p < 2) | (t < 2)).sum()
+                  for i, (p, t) in pairs if (t < 2).any()}
     ranked = sorted(lesion_iou, key=lesion_iou.get, reverse=True)
     return list(dict.fromkeys([ranked[0], ranked[len(ranked)//2], ranked[-1]])) if ranked else []
 
@@ -133,20 +138,20 @@ def telling_slices(
 def lung_mask(
     hu,                # HU (H, W): a whole body, or a crop on a canvas of air
 ) -> np.ndarray:       # bool (H, W)
-    "Lungs by threshold and morphology: the air that the body encloses, with its vessels and dense lesions filled in."
+    "The air that the body encloses, by threshold and morphology, its vessels filled in."
     hu, lungs = np.asarray(hu), np.zeros(np.shape(hu), bool)
-    tissue = ndimage.binary_opening(hu > -320, iterations=max(1, max(hu.shape)//256))   # no table, no specks
+    tissue = ndimage.binary_opening(hu > -320, iterations=max(1, max(hu.shape)//256))   # no table
     if not tissue.any(): return lungs
     # a crop to the lungs has no closed chest wall: the tissue's rectangle stands in for the body
     body, = ndimage.find_objects(tissue.astype(np.uint8))
     air, n = ndimage.label(~tissue[body])
     keep = np.bincount(air.ravel()) > .004*air.size
-    keep[[0, *air[[0, 0, -1, -1], [0, -1, 0, -1]]]] = False        # 0 is tissue; air in a corner is outside the body
-    keep &= ndimage.mean(hu[body], air, np.arange(n + 1)) > -960   # trachea and stomach gas are blacker than lung
+    keep[[0, *air[[0, 0, -1, -1], [0, -1, 0, -1]]]] = False        # tissue; air outside the body
+    keep &= ndimage.mean(hu[body], air, np.arange(n + 1)) > -960   # trachea, stomach: blacker
     lungs[body] = keep[air]
     radius = max(1, round(.03*np.sqrt(air.size)))
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2*radius + 1, 2*radius + 1))
-    padded = np.pad(lungs, radius).astype(np.uint8)                # closing must not stick to the picture's edge
+    padded = np.pad(lungs, radius).astype(np.uint8)                # else closing sticks to the edge
     closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disk)[radius:-radius, radius:-radius]
     return ndimage.binary_fill_holes(closed > 0)
 
@@ -154,16 +159,18 @@ def lung_mask(
 _EDGES_HU = np.arange(-1000, 401, 20)    # where an interval may begin and end
 
 def _smooth(hu) -> np.ndarray:
-    return cv2.GaussianBlur(np.asarray(hu, np.float32), (0, 0), hu.shape[-1]/256).clip(_EDGES_HU[0], _EDGES_HU[-1] - 1)
+    blurred = cv2.GaussianBlur(np.asarray(hu, np.float32), (0, 0), hu.shape[-1]/256)
+    return blurred.clip(_EDGES_HU[0], _EDGES_HU[-1] - 1)
 
 def _best_interval(of_class, of_all, total) -> tuple[int, int]:
-    "The interval with the best IoU, from counts per bin (of the class, of all lung) and the class's pixels anywhere."
+    "The best one, from counts per bin (of the class, of all lung) and the class's pixels anywhere."
     of_class, of_all = (np.concatenate([[0], np.cumsum(v)]) for v in (of_class, of_all))
     hits = of_class[None] - of_class[:, None]                  # [low edge, high edge]
     iou = np.triu(hits/np.maximum(total + of_all[None] - of_all[:, None] - hits, 1))
     low, high = np.unravel_index(iou.argmax(), iou.shape)
     return int(_EDGES_HU[low]), int(_EDGES_HU[high])
 
+# %% ../nbs/16_results.ipynb #5c0a7e12
 @dataclass
 class ThresholdBaseline:
     "Lungs found automatically; inside them, one HU interval per lesion class."
@@ -173,7 +180,8 @@ class ThresholdBaseline:
         "Labels uint8 (H, W) of a slice in HU."
         lungs, smooth = lung_mask(hu), _smooth(hu)
         labels = np.where(lungs, 2, 3).astype(np.uint8)
-        for c, (low, high) in self.intervals_hu.items(): labels[lungs & (smooth >= low) & (smooth < high)] = c
+        for c, (low, high) in self.intervals_hu.items():
+            labels[lungs & (smooth >= low) & (smooth < high)] = c
         return labels
 
 # %% ../nbs/16_results.ipynb #23c05c4b
@@ -182,26 +190,28 @@ def threshold_baseline(
     labels,        # their labels (H, W), same order
 ) -> ThresholdBaseline:
     "Search the HU interval with the best IoU for each lesion class."
-    counts, total = np.zeros((4, len(_EDGES_HU) - 1)), np.zeros(4)     # of lung by class and HU; by class
+    counts, total = np.zeros((4, len(_EDGES_HU) - 1)), np.zeros(4)    # lung by class, HU; by class
     for hu, true in zip(slices, map(class_numbers, labels)):
         lungs, smooth = lung_mask(hu), _smooth(hu)
         total += np.bincount(true.ravel(), minlength=4)
         for c in range(4): counts[c] += np.histogram(smooth[lungs & (true == c)], _EDGES_HU)[0]
-    return ThresholdBaseline({c: _best_interval(counts[c], counts.sum(0), total[c]) for c in (0, 1)})
+    of_all = counts.sum(0)
+    return ThresholdBaseline({c: _best_interval(counts[c], of_all, total[c]) for c in (0, 1)})
 
 # %% ../nbs/16_results.ipynb #20bb6828
 def scores(
     matrices,       # (N, 4, 4) confusion matrices, one per slice
-) -> dict:          # name -> number, or {class: number}; None where the truth has no such class: JSON has no NaN
+) -> dict:          # name -> number, or {class: number}; None where the truth has no such class
     "Everything one can say about a set of predictions, without intervals."
     cm = ConfusionMatrix(np.sum(matrices, axis=0))
     present = cm.true_px > 0
-    either = np.array([[1, 1, 0, 0], [0, 0, 1, 1]])         # both lesions as one class, all else as the other
+    either = np.array([[1, 1, 0, 0], [0, 0, 1, 1]])         # both lesions as one class, all else
     any_lesion = ConfusionMatrix(either @ cm.counts @ either.T, n=2)
     number = lambda v, here=True: float(v) if here and not np.isnan(v) else None
     by_class = lambda values: dict(zip(CLASSES, map(number, values, present)))
     return {
-        "iou": by_class(cm.iou()), "precision": by_class(cm.precision()), "recall": by_class(cm.recall()),
+        "iou": by_class(cm.iou()),
+        "precision": by_class(cm.precision()), "recall": by_class(cm.recall()),
         "miou": number(cm.miou()), "lesion_miou": number(cm.miou((0, 1))),
         "lesion_f1": float(cm.dice()[:2][present[:2]].mean()) if present[:2].any() else None,
         "any_lesion_dice": number(any_lesion.dice()[0], any_lesion.true_px[0] > 0),
@@ -212,23 +222,25 @@ def scores(
 # %% ../nbs/16_results.ipynb #6c69e47c
 def evaluate(
     run,                       # a run's folder, or a Predictor
-    store: Store,              # its training rows fit the thresholds, its validation rows are measured
+    store: Store,              # its training rows fit the thresholds, its validation rows judge
     progress: bool = True,     # show a bar
-) -> tuple[dict, list]:        # point scores, as in metrics.json; predicted labels of the validation rows
-    "Measure the best model on the validation slices, at the masks' own resolution, beside the threshold baseline."
+) -> tuple[dict, list]:        # point scores, as in metrics.json; labels of the validation rows
+    "Measure the best model at the masks' own resolution, beside the threshold baseline."
     predictor = run if callable(run) else Predictor(run)
     rows, images, inside = split(store), store.images, store.inside    # a filled-up slice has a rim
     preds = [pred[inside] for pred in predict(predictor, (images[r] for r in rows.valid), progress)]
     trues = [store.labels[r][inside] for r in rows.valid]
-    baseline = threshold_baseline((images[r] for r in rows.train), (store.labels[r] for r in rows.train))
-    simple = scores([confusion(baseline(images[r])[inside], true) for r, true in zip(rows.valid, trues)])
-    head = {"n_train": len(rows.train), "n_valid": len(rows.valid), "epoch": predictor.about["epoch"],
-            "train_size": predictor.about["size"], "mask_size": max(trues[0].shape)}
-    found = scores(list(map(confusion, preds, trues)))
+    baseline = threshold_baseline((images[r] for r in rows.train),
+                                  (store.labels[r] for r in rows.train))
+    simple = scores([confusion(baseline(images[r])[inside], t) for r, t in zip(rows.valid, trues)])
     intervals = {CLASSES[c]: list(hu) for c, hu in baseline.intervals_hu.items()}
     simple = {k: simple[k] for k in ("iou", "miou", "lesion_miou")} | {"intervals_hu": intervals}
+    head = dict(n_train=len(rows.train), n_valid=len(rows.valid), epoch=predictor.about["epoch"],
+                train_size=predictor.about["size"], mask_size=max(trues[0].shape))
+    found = scores(list(map(confusion, preds, trues)))
     return head | found | {"baseline": {"threshold": simple}}, preds
 
+# %% ../nbs/16_results.ipynb #5c0a7e11
 def results_table(
     metrics: dict,          # as in metrics.json
 ) -> pd.DataFrame:
@@ -242,14 +254,16 @@ def remove_small(
     labels,        # uint8 (H, W), class per pixel
     min_px: int,   # lesion areas with fewer pixels are dropped; 0 and 1 keep all
 ) -> np.ndarray:   # uint8 (H, W), a copy
-    "Labels without small islands of lesion: those become lungs_other where they touch it, else background."
+    "Without small islands of lesion: they become lungs_other where they touch it, else background."
     _check_min_px(min_px)
-    labels, touching = np.array(class_numbers(labels)), np.ones((3, 3), bool)           # a corner is enough
-    if labels.ndim != 2: raise BadInput(f"labels of shape {labels.shape}", "one slice (H, W)", "clean slice by slice")
+    labels, touching = np.array(class_numbers(labels)), np.ones((3, 3), bool)   # a corner counts
+    if labels.ndim != 2:
+        found = f"labels of shape {labels.shape}"
+        raise BadInput(found, "one slice (H, W)", "clean slice by slice")
     area, n = ndimage.label(labels < 2, touching)                        # 0: no lesion; then 1 to n
     small = np.bincount(area.ravel(), minlength=n + 1) < min_px
     small[0] = False
-    at_lung = area[ndimage.binary_dilation(labels == 2, touching)]       # areas that lung pixels reach
+    at_lung = area[ndimage.binary_dilation(labels == 2, touching)]   # areas that lung reaches
     becomes = np.where(np.bincount(at_lung, minlength=n + 1) > 0, 2, 3)
     gone = small[area]
     labels[gone] = becomes[area[gone]]
