@@ -71,7 +71,7 @@ def _sign_flip(total, n_draws, rng) -> float:
     else: flip = rng.integers(0, 2, (n_draws, n))
     rounding = 1e-9*np.abs(total).sum()
     as_far = np.abs((1 - 2*flip) @ total) >= abs(total.sum()) - rounding
-    return float(as_far.mean() if exact else (1 + as_far.sum())/(1 + n_draws))     # ours counts, too
+    return float(as_far.mean() if exact else (1 + as_far.sum())/(1 + n_draws))   # ours, too
 
 # %% ../nbs/17_evidence.ipynb #b23d4f95
 class Detection(NamedTuple):
