@@ -62,7 +62,7 @@ start("interval", async (figure, data) => {
   plot.setAttribute("style", "display: block; width: 100%; height: 13rem; overflow: hidden; border-bottom: 1px solid");
   const names = ["A", "B", "B \u2212 A"];
   const labels = ["method A", "method B", names[2]].map((name, i) => el("span", {"aria-hidden": "true",
-    style: "position: absolute; left: .4rem; white-space: nowrap; transform: translateY(-50%); font-weight: 600; top: " + (100*heights[i]/230) + "%"}, name));
+    style: "position: absolute; left: .4rem; white-space: nowrap; font-size: .9em; transform: translateY(-50%); top: " + (100*heights[i]/230) + "%"}, name));
   const ticks = el("div", {"aria-hidden": "true", style: "position: relative; height: 1.4em; font-size: .85em"}, ...[-20, 0, 20, 40, 60, 80].map(value =>
     el("span", {style: "position: absolute; transform: translateX(-50%); left: " + (100*((Number(x(value)) + 15)/1030)).toFixed(1) + "%"}, number(value))));
   ticks.firstChild.style.transform = "none";
@@ -94,7 +94,7 @@ start("interval", async (figure, data) => {
   const others = count => () => { for (let k = 0; k < count; k++) { seed++; draw(); } };
 
   draw();
-  const left = el("div", {style: "flex: 3 1 17rem; min-width: 0"}, el("div", {style: "display: grid; grid-template-columns: minmax(0, 1fr) 5rem"}, el("div", {}, plot, ticks),
+  const left = el("div", {style: "flex: 3 1 17rem; min-width: 0"}, el("div", {style: "display: grid; grid-template-columns: minmax(0, 1fr) 5.2rem"}, el("div", {}, plot, ticks),
     el("div", {style: "position: relative; height: 13rem"}, ...labels)),
     el("p", {style: "font-size: .85em"}, "mean score, in points of 100; dashed line: no difference"));
   const right = el("div", {class: "covid-play-tools"}, ...sliders.map(one => one.root),
