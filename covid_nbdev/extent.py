@@ -53,7 +53,7 @@ def agreement(
 def agreement_by_size(
     measured,        # (n,) values of the method under test, such as percent of the lung
     reference,       # (n,) values of the same cases that count as true, or another reader's
-) -> dict:           # mean_error, low, high: lines over the size, (slope, value at 0), for np.polyval
+) -> dict:           # mean_error, low, high: lines over the size, as (slope, value at 0)
     "Bland and Altman's limits where errors grow with the size, the mean of measured and reference."
     agreement(measured, reference)                   # refuses what is not pairs of numbers
     measured, reference = np.asarray(measured, float), np.asarray(reference, float)
@@ -63,9 +63,9 @@ def agreement_by_size(
     middle = _line(size, errors)
     absolute = np.abs(errors - np.polyval(middle, size))
     scatter = _line(size, absolute)
-    if scatter[1] < 0: scatter = np.array([size @ absolute/(size @ size), 0])    # no size, no scatter
-    if np.polyval(scatter, size.max()) < -1e-9:                                  # more than rounding
-        raise BadInput("errors that shrink with the size", "errors that grow with it", "use agreement")
+    if scatter[1] < 0: scatter = np.array([size @ absolute/(size @ size), 0])   # through 0
+    if np.polyval(scatter, size.max()) < -1e-9:                                 # no rounding
+        raise BadInput("errors that shrink with the size", "some that grow", "use agreement")
     lines = {"mean_error": middle, "low": middle - 2.46*scatter, "high": middle + 2.46*scatter}
     return {name: tuple(map(float, line)) for name, line in lines.items()}
 
