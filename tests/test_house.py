@@ -110,7 +110,7 @@ def test_what_imports_bring_in(modules, heavy):
 def test_modules_are_of_a_size_to_read():
     lengths = {m: house_map.lines(m) for m in MODULES}
     too_long = {m: n for m, n in lengths.items() if n > (480 if m == "anatomy" else 330)}
-    assert too_long == {} and sum(lengths.values()) <= 7100, f"{too_long}; all together {sum(lengths.values())}"
+    assert too_long == {} and sum(lengths.values()) <= 7200, f"{too_long}; all together {sum(lengths.values())}"
 
 
 # ---- what is public is documented, and shown in its notebook
