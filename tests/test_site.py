@@ -357,7 +357,9 @@ def test_workshops_are_folded(visit):
     workshop.wait_for(state="visible")
 
 
-PIXELS = "e => [...e.querySelectorAll('canvas')].map(c => c.toDataURL()).join('')"
+# What a figure draws: on a canvas, in SVG, or by the sizes and colors of elements
+PIXELS = """e => [...e.querySelectorAll('canvas, svg, .covid-play-body [style]')].map(c => c.toDataURL ? c.toDataURL()
+    : c.tagName === 'svg' ? c.outerHTML : c.getAttribute('style')).join('')"""
 CHANGED = f"""async (e, before) => {{      // now, or at the latest after 120 ms
     const pixels = {PIXELS};
     for (let i = 0; i < 6; i++) {{ if (pixels(e) !== before) return true; await new Promise(done => setTimeout(done, 20)); }}
@@ -365,7 +367,7 @@ CHANGED = f"""async (e, before) => {{      // now, or at the latest after 120 ms
 
 
 def played(page, figure) -> list[str]:
-    "Which controls of a figure changed its pixels: dragging on the canvas, then the first controls of each kind."
+    "Which controls of a figure changed what it draws: dragging on its picture, then the first controls of each kind."
     moved = []
     def changed(what, act):
         before = figure.evaluate(PIXELS)
@@ -373,14 +375,14 @@ def played(page, figure) -> list[str]:
         if figure.evaluate(CHANGED, before): moved.append(what)
     figure.scroll_into_view_if_needed()
     def drag():
-        canvas = figure.locator("canvas").first
+        canvas = figure.locator("canvas, svg").first
         canvas.evaluate("e => e.scrollIntoView({block: 'center', behavior: 'instant'})")    # not below the header
         box = canvas.bounding_box()
         page.mouse.move(box["x"] + box["width"]*.35, box["y"] + box["height"]*.4)
         page.mouse.down()
         for k in range(6): page.mouse.move(box["x"] + box["width"]*(.35 + .04*k), box["y"] + box["height"]*(.4 + .03*k))
         page.mouse.up()
-    changed("drag", drag)     # first: an eraser chosen by the controls below would find nothing
+    if figure.locator("canvas, svg").count(): changed("drag", drag)     # first: an eraser chosen by the controls below would find nothing
     for i, control in enumerate(figure.locator("input[type=range]").all()[:3]):
         changed(f"range {i}", lambda: (control.focus(), page.keyboard.press("PageUp"), page.keyboard.press("PageUp")))
     for i, control in enumerate(figure.locator("button").all()[:4]):
