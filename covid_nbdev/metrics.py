@@ -9,7 +9,6 @@ __all__ = ['confusion', 'ConfusionMatrix', 'iou', 'miou', 'dice', 'surface_dice'
 # %% ../nbs/03_metrics.ipynb #d66168fa
 import numpy as np
 from fastcore.basics import patch
-from scipy import ndimage
 
 from .core import BadInput
 from .masks import class_numbers, CLASSES
@@ -140,6 +139,7 @@ def dice(
 # %% ../nbs/03_metrics.ipynb #41696385
 def _border_distances(pred, true):
     "Pixels from each border pixel of one mask to the other's border, both ways; None if a mask is empty."
+    from scipy import ndimage      # here: most who import this module measure no border
     masks = [np.asarray(m) for m in (pred, true)]
     if masks[0].shape != masks[1].shape or not all(np.isin(m, (0, 1)).all() for m in masks):
         raise BadInput(f"masks {masks[0].shape} and {masks[1].shape}", "two of True and False, of one shape",

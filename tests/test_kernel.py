@@ -202,7 +202,7 @@ def test_pip_takes_the_wheels(tmp_path):
     assert (tmp_path/"here"/"bin"/"covid_train").is_file()
     for name in kaggle.NEEDED: assert list((tmp_path/"here").glob(f"{name}-*.dist-info/licenses/LICENSE*")), name
     def files(root): return {p.relative_to(root) for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
-    assert files(ROOT/"covid_nbdev") == files(tmp_path/"here"/"covid_nbdev")
+    assert files(ROOT/"covid_nbdev") - {Path("book.safetensors")} == files(tmp_path/"here"/"covid_nbdev")
 
 
 def test_command(tmp_path, cli, monkeypatch):
