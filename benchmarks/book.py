@@ -8,8 +8,7 @@ which is kept, and seed 0 as the one that is shipped. The rival, two HU threshol
 fitted on the same 192 patients. What is shipped: covid_nbdev/book.safetensors, and in covid_nbdev/tables book.csv (pixels
 found, false and missed, per patient) and book_history.csv (per epoch). Other numbers of threads give slightly other ones.
 """
-import argparse, time
-from pathlib import Path
+import argparse
 
 import numpy as np
 import pandas as pd
@@ -17,28 +16,15 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 
+from common import as_tensors, logits_of, patients, TABLES, train_epoch, write_table
 from covid_nbdev.core import atomic_file, progress_bar
 from covid_nbdev.evidence import paired_difference
-from covid_nbdev.hu import window
 from covid_nbdev.metrics import ConfusionMatrix
-from covid_nbdev.phantom import make_slice, PHANTOM_VERSION
 from covid_nbdev.results import threshold_baseline
 from covid_nbdev.unet import UNet
 
-PACKAGE = Path(__file__).resolve().parent.parent/"covid_nbdev"
 TRAIN, FRESH, SIDE = range(192), range(1000, 1040), 128
 EPOCHS, BATCH, LR = 24, 8, 5e-3
-
-
-def as_tensors(slices):
-    images = np.stack([window(hu, -600, 1500) for hu, _ in slices])
-    return torch.from_numpy(images)[:, None], torch.from_numpy(np.stack([labels for _, labels in slices])).long()
-
-
-@torch.no_grad()
-def logits_of(network, images):
-    network.eval()
-    return torch.cat([network(batch) for batch in images.split(BATCH)])
 
 
 def train(seed: int, images, truth, fresh_images, fresh_truth, epochs=EPOCHS):
@@ -49,15 +35,7 @@ def train(seed: int, images, truth, fresh_images, fresh_truth, epochs=EPOCHS):
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=epochs*len(images)//BATCH)
     history = []
     for epoch in progress_bar(range(1, epochs + 1), desc=f"seed {seed}", unit="epoch"):
-        network.train()
-        losses = []
-        for rows in torch.randperm(len(images)).split(BATCH):
-            loss = cross_entropy(network(images[rows]), truth[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
+        losses = train_epoch(network, optimizer, schedule, images, truth, BATCH)
         logits = logits_of(network, fresh_images)
         lesions = ConfusionMatrix().update(logits.argmax(1), fresh_truth).miou((0, 1))
         history.append(dict(seed=seed, epoch=epoch, train_loss=np.mean(losses), fresh_loss=cross_entropy(logits, fresh_truth).item(),
@@ -82,20 +60,12 @@ def any_lesion_iou(pred, true) -> float:
     return float(((pred < 2) & (true < 2)).sum()/union) if union else 1.
 
 
-def write_table(name: str, rows: list[dict], seeds):
-    "A table of the package, with its script, seeds and date in its first lines."
-    (PACKAGE/"tables").mkdir(exist_ok=True)
-    with atomic_file(PACKAGE/"tables"/name) as tmp:
-        head = f"# benchmarks/book.py, seeds {seeds}, {EPOCHS} epochs, phantom version {PHANTOM_VERSION}\n# {time.strftime('%Y-%m-%d')}\n"
-        Path(tmp).write_text(head + pd.DataFrame(rows).round(4).to_csv(index=False), encoding="utf-8")
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     p.add_argument("--write", action="store_true", help="write what the package ships, too")
     a = p.parse_args()
-    learn, fresh = ([make_slice(seed, SIDE, style="medseg") for seed in seeds] for seeds in (TRAIN, FRESH))
+    learn, fresh = (patients(seeds, SIDE) for seeds in (TRAIN, FRESH))
     thresholds = threshold_baseline([hu for hu, _ in learn], [labels for _, labels in learn])
     truth = np.stack([labels for _, labels in fresh])
     answers = {("thresholds", -1): np.stack([thresholds(hu) for hu, _ in fresh])}
@@ -105,7 +75,7 @@ def main():
         history += rows
         answers["network", seed] = logits_of(network, fresh_images[0]).argmax(1).numpy()
         if a.write and seed == 0:
-            with atomic_file(PACKAGE/"book.safetensors") as tmp:
+            with atomic_file(TABLES.parent/"book.safetensors") as tmp:
                 save_file({k: v.contiguous() for k, v in network.state_dict().items()}, tmp, {"made_by": "benchmarks/book.py, seed 0"})
     table = pd.DataFrame([dict(predictor=name, seed=seed, patient=patient, any_lesion_iou=any_lesion_iou(pred, true), **pixels(pred, true))
                           for (name, seed), preds in answers.items() for patient, pred, true in zip(FRESH, preds, truth)])
@@ -116,8 +86,9 @@ def main():
         print(f"seed {seed}: lesion mIoU {lesion_miou(rows):.3f}; any-lesion IoU of a patient minus the thresholds': "
               f"{d:+.3f} ({low:+.3f} to {high:+.3f}), p = {p:.4f}")
     if a.write:
-        write_table("book.csv", table.to_dict("records"), a.seeds)
-        write_table("book_history.csv", history, a.seeds)
+        about = f"book.py, seeds {a.seeds}, {EPOCHS} epochs"
+        write_table("book.csv", about, table)
+        write_table("book_history.csv", about, history)
 
 
 if __name__ == "__main__": main()

@@ -10,32 +10,27 @@ judged once, at the end, on 40 fresh patients (1000 to 1039). Nothing is chosen 
 """
 import math, time
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn.functional import cross_entropy
 
-from covid_nbdev.core import atomic_file
-from covid_nbdev.hu import window
+from common import as_tensors, logits_of, patients, TABLES, train_step, write_table
 from covid_nbdev.metrics import ConfusionMatrix
 from covid_nbdev.model import build_model
-from covid_nbdev.phantom import make_slice, PHANTOM_VERSION
 from covid_nbdev.results import threshold_baseline
 from covid_nbdev.unet import UNet, UNetPlusPlus
 
-TABLE = Path(__file__).resolve().parent.parent/"covid_nbdev"/"tables"/"ladder.csv"
+TABLE = TABLES/"ladder.csv"
 RUNGS = {"U-Net": UNet, "U-Net++": UNetPlusPlus, "U-Net++ on b2": build_model}
 TRAIN, FRESH, PILOT, SIDE, BATCH = range(192), range(1000, 1040), range(2000, 2020), 96, 8
 SEEDS, PILOT_SEED, RATES = (0, 1, 2), 100, (5e-3, 1.5e-3)
 SECONDS, PILOT_SECONDS = 90, 45
 
 
-def patients(seeds):
-    slices = [make_slice(seed, SIDE, style="medseg") for seed in seeds]
-    images = np.stack([window(hu, -600, 1500) for hu, _ in slices])
-    return torch.from_numpy(images)[:, None], torch.from_numpy(np.stack([labels for _, labels in slices])).long(), slices
+def data(seeds):
+    slices = patients(seeds, SIDE)
+    return *as_tensors(slices), slices
 
 
 def one_cycle(progress: float, highest: float) -> float:
@@ -53,20 +48,13 @@ def train(network, images, truth, seconds: float, rate: float):
         for group in optimizer.param_groups: group["lr"] = one_cycle(used/seconds, rate)
         if not rows: rows = list(torch.randperm(len(images)).split(BATCH))
         chosen = rows.pop()
-        loss = cross_entropy(network(images[chosen]), truth[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+        losses.append(train_step(network, optimizer, images[chosen], truth[chosen]))
     return losses, used
 
 
-@torch.no_grad()
 def lesion_ious(network, images, truth) -> list[float]:
     "Of ground glass and consolidation, pooled over the patients."
-    network.eval()
-    pred = torch.cat([network(batch).argmax(1) for batch in images.split(BATCH)])
-    return ConfusionMatrix().update(pred, truth).iou()[:2]
+    return ConfusionMatrix().update(logits_of(network, images).argmax(1), truth).iou()[:2]
 
 
 def run(stage: str, rung: str, seed: int, rate: float, seconds: float, learn, judge) -> dict:
@@ -86,10 +74,9 @@ def thresholds(slices, judge) -> dict:
 
 
 def write(rows):
-    TABLE.parent.mkdir(exist_ok=True)
-    head = (f"# benchmarks/ladder.py, seeds {SEEDS} (pilot {PILOT_SEED}), {SECONDS} s of one core each (pilot {PILOT_SECONDS} s), {SIDE}x{SIDE}, "
-            f"phantom version {PHANTOM_VERSION}, torch {version('torch')}\n# {time.strftime('%Y-%m-%d')}\n")
-    with atomic_file(TABLE) as tmp: Path(tmp).write_text(head + pd.DataFrame(rows).round(4).to_csv(index=False), encoding="utf-8")
+    about = (f"ladder.py, seeds {SEEDS} (pilot {PILOT_SEED}), {SECONDS} s of one core each (pilot {PILOT_SECONDS} s), {SIDE}x{SIDE}, "
+             f"torch {version('torch')}")
+    write_table(TABLE.name, about, rows)
 
 
 def main():
@@ -101,8 +88,8 @@ def main():
         write(rows)
         print({k: row[k] for k in ("stage", "network", "seed", "steps", "rate", "own_lesion_miou", "lesion_miou") if k in row}, flush=True)
 
-    *learn, slices = patients(TRAIN)
-    pilot, fresh = patients(PILOT), patients(FRESH)
+    *learn, slices = data(TRAIN)
+    pilot, fresh = data(PILOT), data(FRESH)
     if not has(network="two thresholds"): add(thresholds(slices, fresh))
     for rung in RUNGS:
         for rate in RATES:

@@ -10,37 +10,26 @@ its largest rate is chosen per rule, on seed 0, by the lowest loss on the patien
 A seed sets first weights and order; within one seed all rules begin alike. Writes covid_nbdev/tables/optimizers.csv, row by row.
 """
 import argparse, time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
+from common import as_tensors, logits_of, patients, TABLES, train_epoch, write_table
 from covid_nbdev.adam import Adam, Momentum, RMSProp, SGD
-from covid_nbdev.core import atomic_file
-from covid_nbdev.hu import window
 from covid_nbdev.metrics import ConfusionMatrix
-from covid_nbdev.phantom import make_slice, PHANTOM_VERSION
 from covid_nbdev.unet import UNet
 
-TABLE = Path(__file__).resolve().parent.parent/"covid_nbdev"/"tables"/"optimizers.csv"
+TABLE = TABLES/"optimizers.csv"
 LEARN, CHOOSE, FRESH, SIDE = range(96), range(500, 524), range(1000, 1040), 64
 EPOCHS, BATCH, FIRST_SEED, SEEDS = 8, 4, 0, (1, 2, 3)
 RULES = {"SGD": (SGD, -1.), "Momentum": (Momentum, -2.), "RMSProp": (RMSProp, -3.), "Adam": (Adam, -2.5)}   # log10 of the lowest
 
 
-def as_tensors(patients):
-    slices = [make_slice(seed, SIDE, style="medseg") for seed in patients]
-    images = np.stack([window(hu, -600, 1500) for hu, _ in slices])
-    return torch.from_numpy(images)[:, None], torch.from_numpy(np.stack([labels for _, labels in slices])).long()
-
-
-@torch.no_grad()
 def judged(network, images, truth):
     "Loss and lesion mIoU, pooled."
-    network.eval()
-    logits = torch.cat([network(batch) for batch in images.split(8)])
+    logits = logits_of(network, images)
     return cross_entropy(logits, truth).item(), ConfusionMatrix().update(logits.argmax(1), truth).miou((0, 1))
 
 
@@ -52,16 +41,7 @@ def trained(name: str, lr: float, seed: int, data, epochs=EPOCHS) -> dict:
     optimizer, began, losses = RULES[name][0](network.parameters(), lr=lr), time.process_time(), []
     steps = epochs*len(images)//BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=lr, total_steps=steps, cycle_momentum=False)
-    for _ in range(epochs):
-        network.train()
-        losses.append([])
-        for rows in torch.randperm(len(images)).split(BATCH):
-            loss = cross_entropy(network(images[rows]), truth[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses[-1].append(loss.item())
+    for _ in range(epochs): losses.append(train_epoch(network, optimizer, schedule, images, truth, BATCH))
     row = dict(rule=name, lr=lr, seed=seed, first_loss=losses[0][0])
     row |= {f"loss_{epoch}": np.mean(values) for epoch, values in enumerate(losses, start=1)}
     for which in ("choose", "fresh"): row[f"{which}_loss"], row[f"{which}_lesion_miou"] = judged(network, *data[which])
@@ -89,18 +69,17 @@ def main():
     a = p.parse_args()
     torch.set_num_threads(1)
     table = pd.read_csv(TABLE, comment="#") if TABLE.exists() else pd.DataFrame(columns=["rule", "lr", "seed", "choose_loss"])
-    data = {"learn": as_tensors(LEARN), "choose": as_tensors(CHOOSE), "fresh": as_tensors(FRESH)}
+    data = {name: as_tensors(patients(seeds, SIDE)) for name, seeds in (("learn", LEARN), ("choose", CHOOSE), ("fresh", FRESH))}
     if a.one:
         first = table.iloc[0]
         print(pd.DataFrame([first.to_dict(), trained(first.rule, first.lr, int(first.seed), data)]).T.to_string())
         return
-    head = (f"# benchmarks/optimizers.py, rates chosen on seed {FIRST_SEED}, then seeds {SEEDS}, {EPOCHS} epochs of {len(LEARN)} patients "
-            f"of {SIDE}x{SIDE}, batches of {BATCH}, phantom version {PHANTOM_VERSION}\n# {time.strftime('%Y-%m-%d')}\n")
-    TABLE.parent.mkdir(exist_ok=True)
+    about = (f"optimizers.py, rates chosen on seed {FIRST_SEED}, then seeds {SEEDS}, {EPOCHS} epochs of {len(LEARN)} patients "
+             f"of {SIDE}x{SIDE}, batches of {BATCH}")
     while run := next_run(table):
         row = trained(*run, data)
         table = pd.DataFrame([*table.to_dict("records"), row])
-        with atomic_file(TABLE) as tmp: Path(tmp).write_text(head + table.round(5).to_csv(index=False), encoding="utf-8")
+        write_table(TABLE.name, about, table, digits=5)
         print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
 
 

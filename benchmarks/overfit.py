@@ -10,34 +10,21 @@ covid_nbdev/tables/overfit_curves.csv (every 20 steps) after each training, so t
 from it overfit.csv (one row a training: its last step, and the step that early stopping keeps).
 """
 import argparse, time
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
+from common import as_tensors, logits_of, patients, TABLES, train_step, write_table
 from covid_nbdev.augment import seed_transforms, train_transforms
-from covid_nbdev.core import atomic_file
-from covid_nbdev.hu import window
 from covid_nbdev.metrics import ConfusionMatrix
-from covid_nbdev.phantom import make_slice, PHANTOM_VERSION
 from covid_nbdev.unet import UNet
 
-TABLES = Path(__file__).resolve().parent.parent/"covid_nbdev"/"tables"
 LEARN, VALID, FRESH, SIDE = range(192), range(2000, 2024), range(1000, 1040), 64
 STEPS, EVERY, BATCH, LR, OWN = 320, 20, 8, 2e-3, 24      # OWN: at most so many of the training slices are scored
 WIDTH, PATIENCE = 8, 7                                # PATIENCE: the deck's, in looks at the validation loss
 ARMS = {"8": dict(slices=8), "192": dict(slices=192), "24": dict(slices=24), "augmentation": dict(slices=24, augment=True),
         "weight decay": dict(slices=24, decay=1.), "width 4": dict(slices=24, width=4), "48": dict(slices=48), "96": dict(slices=96)}
-
-
-def patients(seeds): return [make_slice(seed, SIDE, style="medseg") for seed in seeds]
-
-
-def as_tensors(slices):
-    images = np.stack([window(hu, -600, 1500) for hu, _ in slices])
-    return torch.from_numpy(images)[:, None], torch.from_numpy(np.stack([labels for _, labels in slices])).long()
 
 
 def batches(slices: list, seed: int, augment: bool):
@@ -57,10 +44,8 @@ def batches(slices: list, seed: int, augment: bool):
         yield as_tensors(chosen)
 
 
-@torch.no_grad()
 def scores(network, name: str, images, truth) -> dict:
-    network.eval()
-    logits = torch.cat([network(batch) for batch in images.split(BATCH)])
+    logits = logits_of(network, images)
     return {f"{name}_loss": cross_entropy(logits, truth).item(),
             f"{name}_lesion_miou": ConfusionMatrix().update(logits.argmax(1), truth).miou((0, 1))}
 
@@ -75,12 +60,9 @@ def train(arm: str, seed: int, learn: list, judged: dict, steps=STEPS) -> list[d
     judged = {"own": as_tensors(slices[:OWN])} | judged
     for step, (images, truth) in zip(range(1, steps + 1), batches(slices, seed, how["augment"])):
         network.train()
-        loss = cross_entropy(network(images), truth)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        loss = train_step(network, optimizer, images, truth)
         if step % EVERY == 0:
-            row = dict(arm=arm, slices=how["slices"], seed=seed, step=step, epochs=step*BATCH/how["slices"], batch_loss=loss.item())
+            row = dict(arm=arm, slices=how["slices"], seed=seed, step=step, epochs=step*BATCH/how["slices"], batch_loss=loss)
             for name, pair in judged.items(): row |= scores(network, name, *pair)
             curves.append(row)
     return curves
@@ -109,9 +91,7 @@ def summary(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(name: str, table: pd.DataFrame):
-    head = (f"# benchmarks/overfit.py, seeds {sorted(table.seed.unique().tolist())}, {STEPS} steps, phantom version {PHANTOM_VERSION}\n"
-            f"# {time.strftime('%Y-%m-%d')}\n")
-    with atomic_file(TABLES/name) as tmp: Path(tmp).write_text(head + table.round(4).to_csv(index=False), encoding="utf-8")
+    write_table(name, f"overfit.py, seeds {sorted(table.seed.unique().tolist())}, {STEPS} steps", table)
 
 
 def main():
@@ -121,12 +101,11 @@ def main():
     p.add_argument("--dry", action="store_true", help="train again what is asked, and write nothing")
     a = p.parse_args()
     torch.set_num_threads(1)                             # the same numbers, however many cores there are
-    TABLES.mkdir(exist_ok=True)
     path = TABLES/"overfit_curves.csv"
     shipped = pd.read_csv(path, comment="#", dtype={"arm": str}) if path.exists() else pd.DataFrame(columns=["arm", "seed"])
     done = set(zip(shipped.arm, shipped.seed))
-    learn = patients(LEARN)
-    judged = {"valid": as_tensors(patients(VALID)), "fresh": as_tensors(patients(FRESH))}
+    learn = patients(LEARN, SIDE)
+    judged = {"valid": as_tensors(patients(VALID, SIDE)), "fresh": as_tensors(patients(FRESH, SIDE))}
     for seed in a.seeds:
         for arm in a.arms:
             if (arm, seed) in done and not a.dry: continue

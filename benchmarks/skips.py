@@ -8,22 +8,19 @@ Fixed before training: patients 0 to 191 to learn from and 1000 to 1039 fresh on
 15 epochs of 24 minibatches of 8, Adam under a one-cycle schedule, cross-entropy. The last weights are judged. A pixel lies at
 a border if its 3 by 3 neighborhood holds two classes of the truth.
 """
-import argparse, time
-from pathlib import Path
+import argparse
 
 import cv2
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn.functional import cross_entropy, max_pool2d
+from torch.nn.functional import max_pool2d
 
-from covid_nbdev.core import atomic_file, progress_bar
-from covid_nbdev.hu import window
+from common import as_tensors, logits_of, patients, train_epoch, write_table
+from covid_nbdev.core import progress_bar
 from covid_nbdev.metrics import ConfusionMatrix
-from covid_nbdev.phantom import make_slice, PHANTOM_VERSION
 from covid_nbdev.unet import UNet
 
-TABLE = Path(__file__).resolve().parent.parent/"covid_nbdev"/"tables"/"skips.csv"
 TRAIN, FRESH, SIDE = range(192), range(1000, 1040), 64
 EPOCHS, BATCH, LR = 15, 8, 5e-3
 
@@ -41,12 +38,6 @@ class WithoutSkips(UNet):
         return self.classify(x)
 
 
-def as_tensors(seeds):
-    slices = [make_slice(seed, SIDE, style="medseg") for seed in seeds]
-    images = np.stack([window(hu, -600, 1500) for hu, _ in slices])
-    return torch.from_numpy(images)[:, None], torch.from_numpy(np.stack([labels for _, labels in slices])).long()
-
-
 def train(kind, seed: int, images, truth):
     "The trained network and the mean loss of its last epoch."
     torch.manual_seed(seed)
@@ -54,15 +45,8 @@ def train(kind, seed: int, images, truth):
     optimizer = torch.optim.Adam(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=EPOCHS*len(images)//BATCH)
     for _ in progress_bar(range(EPOCHS), desc=f"{kind.__name__}, seed {seed}", unit="epoch"):
-        losses = []
-        for rows in torch.randperm(len(images)).split(BATCH):
-            loss = cross_entropy(network(images[rows]), truth[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-    return network.eval(), float(np.mean(losses))
+        losses = train_epoch(network, optimizer, schedule, images, truth, BATCH)
+    return network, float(np.mean(losses))
 
 
 def at_border(labels) -> np.ndarray:
@@ -71,10 +55,9 @@ def at_border(labels) -> np.ndarray:
     return cv2.dilate(labels, three) != cv2.erode(labels, three)
 
 
-@torch.no_grad()
 def judge(network, images, truth) -> dict:
     "Scores on fresh patients."
-    predicted = torch.cat([network(batch) for batch in images.split(BATCH)]).argmax(1).numpy()
+    predicted = logits_of(network, images).argmax(1).numpy()
     true = truth.numpy().astype(np.uint8)
     counts, border = ConfusionMatrix().update(predicted, true), np.stack([at_border(labels) for labels in true])
     iou, wrong = counts.iou(), predicted != true
@@ -87,17 +70,14 @@ def main():
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     p.add_argument("--write", action="store_true", help="write the table that the package ships, too: all seeds")
     a = p.parse_args()
-    learn, fresh, rows = as_tensors(TRAIN), as_tensors(FRESH), []
+    learn, fresh, rows = as_tensors(patients(TRAIN, SIDE)), as_tensors(patients(FRESH, SIDE)), []
     for seed in a.seeds:
         for name, kind in (("with", UNet), ("without", WithoutSkips)):
             network, loss = train(kind, seed, *learn)
             rows.append(dict(skips=name, seed=seed, train_loss=loss, **judge(network, *fresh)))
             print(pd.DataFrame(rows[-1:]).round(4).to_string(index=False), flush=True)
     if a.write:
-        TABLE.parent.mkdir(exist_ok=True)
-        head = (f"# benchmarks/skips.py, seeds {a.seeds}, {EPOCHS} epochs of {len(TRAIN)} slices of {SIDE}x{SIDE}, phantom version "
-                f"{PHANTOM_VERSION}\n# {time.strftime('%Y-%m-%d')}\n")
-        with atomic_file(TABLE) as tmp: Path(tmp).write_text(head + pd.DataFrame(rows).round(4).to_csv(index=False), encoding="utf-8")
+        write_table("skips.csv", f"skips.py, seeds {a.seeds}, {EPOCHS} epochs of {len(TRAIN)} slices of {SIDE}x{SIDE}", rows)
 
 
 if __name__ == "__main__": main()

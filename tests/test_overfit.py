@@ -28,7 +28,7 @@ def test_early_stop():
 @pytest.mark.slow
 def test_one_training_again(tables):
     "Its first two looks, on fewer fresh patients: the own scores must agree."
-    learn = overfit.patients(range(8))
+    learn = overfit.patients(range(8), overfit.SIDE)
     shipped = tables[0].query("arm == '8' and seed == 0").iloc[:2]
     again = overfit.train("8", 0, learn, {}, steps=40)
     assert [row["own_loss"] for row in again] == pytest.approx(shipped.own_loss.tolist(), rel=.02)

@@ -7,11 +7,8 @@ import pytest
 import lessons
 from conftest import ROOT
 from covid_nbdev.convolution import conv2d
+from test_play import page_of, said
 
-PAGE = """<!doctype html><html lang="en"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Play</title>
-<style>body {{ background: {colors} }}</style>
-<script>document.addEventListener("covid-play", event => {{ window.said = event.detail }})</script>
-<body><main><h1>Play</h1>{figure}</main></body></html>"""
 GRID = np.array([[1, 1, 1, 9, 9], [6, 1, 1, 9, 9], [1, 1, 1, 9, 9], [1, 1, 1, 1, 9], [1, 1, 1, 1, 9]])
 
 
@@ -27,30 +24,12 @@ def figure():
 
 
 @pytest.fixture
-def page_of(browser, figure):
-    contexts = []
-
-    def open_page(width=1300, dark=False, **options):
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        page, wrong = context.new_page(), []
-        page.on("pageerror", lambda e: wrong.append(str(e)))
-        page.on("request", lambda r: None if r.url.startswith(("data:", "about:", "blob:")) else wrong.append(r.url))
-        page.set_content(PAGE.format(colors="#16181c; color: #e6e6e6" if dark else "#fff; color: #222", figure=figure))
-        page.locator(".covid-play-body").wait_for()
-        contexts.append((context, wrong))
-        return page
-    yield open_page
-    for context, wrong in contexts:
-        context.close()
-        assert wrong == []
+def page_with(page_of, figure): return lambda **options: page_of(figure, **options)
 
 
-def said(page) -> dict: return page.evaluate("window.said")
-
-
-def test_sums_equal_conv2d(page_of):
+def test_sums_equal_conv2d(page_with):
     "Every filter, stride and padding; one's own numbers; the sum as it is written out."
-    page = page_of()
+    page = page_with()
     for name in ("edge, left to right", "edge, top to bottom", "blur", None):
         if name: page.get_by_role("radio", name=name).check()
         else: page.get_by_role("spinbutton", name="weight in row 0, column 2").fill("-2.5")
@@ -67,8 +46,8 @@ def test_sums_equal_conv2d(page_of):
     assert found["weights"][0] == [1, 1, -2.5], "the blur's numbers, one of them changed, no longer divided by 9"
 
 
-def test_mouse_keys_and_buttons_move_the_filter(page_of):
-    page = page_of()
+def test_mouse_keys_and_buttons_move_the_filter(page_with):
+    page = page_with()
     canvas = page.locator("canvas").first
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 4.5/7*box["width"], box["y"] + 3.5/7*box["height"])      # over input row 2, column 3
@@ -87,10 +66,10 @@ def test_mouse_keys_and_buttons_move_the_filter(page_of):
 
 
 @pytest.mark.parametrize("width, dark", [(1300, False), (390, True)])
-def test_fits_and_is_accessible(page_of, width, dark):
+def test_fits_and_is_accessible(page_with, width, dark):
     "With reduced motion, Run fills the map at once."
     from axe_playwright_python.sync_playwright import Axe
-    page = page_of(width=width, dark=dark, reduced_motion="reduce", has_touch=True)
+    page = page_with(width=width, dark=dark, reduced_motion="reduce", has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_role("button", name="Run").tap()
     assert all(v is not None for line in said(page)["output"] for v in line)
