@@ -18,8 +18,8 @@ from .etl import split, Store
 from .masks import class_numbers, CLASSES
 from .evidence import bootstrap_interval, lesion_detection, paired_difference, reliability
 from .metrics import confusion, ConfusionMatrix, dice, hausdorff95, surface_dice
-from .results import (evaluate, plot_overlays, predict, Predictor, remove_small, TELLING_TITLES,
-                                 telling_slices, ThresholdBaseline)
+from .results import (_evaluate, plot_overlays, predict, Predictor, TELLING_TITLES,
+                                 telling_slices)
 from .run import load_config
 from .train import plot_history
 
@@ -30,8 +30,7 @@ class _Watched:
     def __call__(self, hu):
         logits = self.predictor.logits(hu)
         self.probability.append(logits.softmax(0).amax(0).half().cpu().numpy())
-        labels = logits.argmax(0).byte().cpu().numpy()
-        return remove_small(labels, self.predictor.min_px) if self.predictor.min_px > 1 else labels
+        return self.predictor._labels(logits)
 
 def _number(value):
     "JSON has no NaN and no infinity."
@@ -59,7 +58,7 @@ def measure(
 ) -> tuple[dict, list]:        # what metrics.json holds; predicted labels uint8 (H, W) of the validation rows
     "`evaluate`, with intervals, borders, areas, the paired comparison with the thresholds, and calibration."
     predictor = _Watched(run if isinstance(run, Predictor) else Predictor(run))
-    metrics, preds = evaluate(predictor, store, progress)
+    metrics, preds, rival = _evaluate(predictor, store, progress)
     if "pretrained" in predictor.about: metrics["pretrained"] = predictor.about["pretrained"]
     rows, inside = split(store).valid, store.inside
     trues = [np.asarray(store.labels[row][inside]) for row in rows]
@@ -68,9 +67,6 @@ def measure(
     ci95 = {"miou": list(bootstrap_interval(matrices, None, groups)), "lesion_miou": None}
     if metrics["lesion_miou"] is not None: ci95["lesion_miou"] = list(bootstrap_interval(matrices, (0, 1), groups))
     each = [ConfusionMatrix(matrices[groups == g].sum(0)).miou((0, 1)) for g in dict.fromkeys(groups)]
-    intervals = metrics["baseline"]["threshold"]["intervals_hu"]
-    thresholds = ThresholdBaseline({CLASSES.index(name): tuple(hu) for name, hu in intervals.items()})
-    rival = [thresholds(store.images[row])[inside] for row in rows]
     sure = np.concatenate([p[inside].ravel() for p in predictor.probability])
     right = np.concatenate([(pred == true).ravel() for pred, true in zip(preds, trues)])
     metrics["lesion_miou_per_patient"] = _number(np.nanmean(each)) if np.isfinite(each).any() else None

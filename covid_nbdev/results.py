@@ -65,8 +65,7 @@ def __call__(self: Predictor,
     hu,               # one slice in HU (H, W)
 ) -> np.ndarray:      # uint8 (H, W), class per pixel
     "The most likely class of each pixel; without small islands, if asked."
-    labels = self.logits(hu).argmax(0).byte().cpu().numpy()
-    return remove_small(labels, self.min_px) if self.min_px > 1 else labels
+    return self._labels(self.logits(hu))
 
 def predict(
     run,                     # a run's folder; or what labels a slice, such as a Predictor
@@ -77,6 +76,12 @@ def predict(
     predictor = run if callable(run) else Predictor(run)
     for i, hu in enumerate(progress_bar(slices, desc="predict", show=progress)):
         yield predictor(to_int16(hu, f"slice {i}"))
+
+# %% ../nbs/16_results.ipynb #75bbe0cf
+@patch
+def _labels(self: Predictor, logits) -> np.ndarray:
+    labels = logits.argmax(0).byte().cpu().numpy()
+    return remove_small(labels, self.min_px) if self.min_px > 1 else labels
 
 # %% ../nbs/16_results.ipynb #25e8b334
 def error_overlay(
@@ -219,6 +224,23 @@ def scores(
         "miou_by_batch": {str(size): number(miou_by_batch(matrices, size)) for size in (1, 8, 24)},
     }
 
+# %% ../nbs/16_results.ipynb #8e0ef7fc
+def _evaluate(predictor, store, progress) -> tuple[dict, list, list]:
+    "What `evaluate` gives, and the thresholds' labels of the same rows."
+    rows, images, inside = split(store), store.images, store.inside    # a filled-up slice has a rim
+    preds = [pred[inside] for pred in predict(predictor, (images[r] for r in rows.valid), progress)]
+    trues = [store.labels[r][inside] for r in rows.valid]
+    baseline = threshold_baseline((images[r] for r in rows.train),
+                                  (store.labels[r] for r in rows.train))
+    rival = [baseline(images[r])[inside] for r in rows.valid]
+    simple = scores(list(map(confusion, rival, trues)))
+    intervals = {CLASSES[c]: list(hu) for c, hu in baseline.intervals_hu.items()}
+    simple = {k: simple[k] for k in ("iou", "miou", "lesion_miou")} | {"intervals_hu": intervals}
+    head = dict(n_train=len(rows.train), n_valid=len(rows.valid), epoch=predictor.about["epoch"],
+                train_size=predictor.about["size"], mask_size=max(trues[0].shape))
+    found = scores(list(map(confusion, preds, trues)))
+    return head | found | {"baseline": {"threshold": simple}}, preds, rival
+
 # %% ../nbs/16_results.ipynb #6c69e47c
 def evaluate(
     run,                       # a run's folder, or a Predictor
@@ -226,19 +248,7 @@ def evaluate(
     progress: bool = True,     # show a bar
 ) -> tuple[dict, list]:        # point scores, as in metrics.json; labels of the validation rows
     "Measure the best model at the masks' own resolution, beside the threshold baseline."
-    predictor = run if callable(run) else Predictor(run)
-    rows, images, inside = split(store), store.images, store.inside    # a filled-up slice has a rim
-    preds = [pred[inside] for pred in predict(predictor, (images[r] for r in rows.valid), progress)]
-    trues = [store.labels[r][inside] for r in rows.valid]
-    baseline = threshold_baseline((images[r] for r in rows.train),
-                                  (store.labels[r] for r in rows.train))
-    simple = scores([confusion(baseline(images[r])[inside], t) for r, t in zip(rows.valid, trues)])
-    intervals = {CLASSES[c]: list(hu) for c, hu in baseline.intervals_hu.items()}
-    simple = {k: simple[k] for k in ("iou", "miou", "lesion_miou")} | {"intervals_hu": intervals}
-    head = dict(n_train=len(rows.train), n_valid=len(rows.valid), epoch=predictor.about["epoch"],
-                train_size=predictor.about["size"], mask_size=max(trues[0].shape))
-    found = scores(list(map(confusion, preds, trues)))
-    return head | found | {"baseline": {"threshold": simple}}, preds
+    return _evaluate(run if callable(run) else Predictor(run), store, progress)[:2]
 
 # %% ../nbs/16_results.ipynb #5c0a7e11
 def results_table(
