@@ -10,7 +10,7 @@ Each part prints Markdown, names the device, and stands alone: what fails become
 of it with small sizes and a small network. Several cpu-scores can run beside each other; they only read what `prepare` made.
 Everything is fixed before: recipe of covid_demo (learning rate 3e-3, cross-entropy and Dice, rotation by 10 degrees).
 """
-import argparse, copy, os, platform, re, statistics, sys, tempfile, time, warnings
+import argparse, copy, gc, os, platform, re, signal, statistics, sys, tempfile, time, warnings
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -42,7 +42,8 @@ def describe(part: str) -> None:
           f"Python {platform.python_version()}, PyTorch {torch.__version__}, NumPy {np.__version__}", flush=True)
     if torch.cuda.is_available():
         p = torch.cuda.get_device_properties(0)
-        print(f"GPU {p.name}, {p.total_memory/2**30:.0f} GiB, capability {p.major}.{p.minor}, cuDNN {torch.backends.cudnn.version()}")
+        print(f"GPU {p.name}, {p.total_memory/2**30:.0f} GiB, capability {p.major}.{p.minor}, cuDNN {torch.backends.cudnn.version()}; "
+              f"by default TF32 is {'on' if torch.backends.cudnn.allow_tf32 else 'off'} in convolutions")
     print(flush=True)
 
 
@@ -218,14 +219,27 @@ def tf32(on: bool):
     finally: torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def measure(a, kind: str, n: int, size: int, precision: str, fast: bool, compiled: bool, seconds: float) -> tuple:
+@contextmanager
+def limit(seconds: float):
+    "Raise TimeoutError after so many seconds, where the system knows alarms: compiling can be long."
+    def ring(*_): raise TimeoutError(f"stopped after {seconds:.0f} s")
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(max(1, round(seconds)))
+    try: yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def measure(start, kind: str, n: int, size: int, precision: str, fast: bool, compiled: bool, seconds: float) -> tuple:
     "Slices a second, seconds a batch, peak GiB, seconds until the first batch was done."
     device = "cuda" if torch.cuda.is_available() else "cpu"
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    model = network(a.tiny, device).train(kind == "training step")
+    model = copy.deepcopy(start).to(device).train(kind == "training step")
     run = torch.compile(model) if compiled else model
     x, y = batch(n, size, device)
     loss_fn, optimizer = loss_function("ce"), torch.optim.Adam(model.parameters(), lr=1e-4)
@@ -242,16 +256,16 @@ def measure(a, kind: str, n: int, size: int, precision: str, fast: bool, compile
         optimizer.zero_grad()
 
     with tf32(fast):
-        start = time.perf_counter()
+        began = time.perf_counter()
         once(); wait()
-        first = time.perf_counter() - start
+        first = time.perf_counter() - began
         for _ in range(2): once()
         wait()
         times, end = [], time.perf_counter() + seconds
-        while len(times) < 5 or (time.perf_counter() < end and len(times) < 50):
-            start = time.perf_counter()
+        while len(times) < 5 or (time.perf_counter() < end and len(times) < 30):
+            began = time.perf_counter()
             once(); wait()
-            times.append(time.perf_counter() - start)
+            times.append(time.perf_counter() - began)
     middle = statistics.median(times)
     peak = torch.cuda.max_memory_allocated()/2**30 if device == "cuda" else float("nan")
     return n/middle, middle, peak, first
@@ -263,12 +277,13 @@ def cuda_speed(a) -> None:
     if not torch.cuda.is_available() and not a.tiny: return print("no CUDA GPU here: not measured")
     size, eight, sixteen = (64, 2, 4) if a.tiny else (512, 8, 16)
     end, longest = time.monotonic() + a.budget, 0.
-    ways = [("fp32", "fp32", False), ("fp32 with TF32", "fp32", True), ("bf16", "bf16", True), ("fp16", "fp16", True)]
-    if a.tiny and not torch.cuda.is_available(): ways = ways[:3]
+    ways = exact, fast32, bf16, fp16 = ("fp32", "fp32", False), ("fp32 with TF32", "fp32", True), ("bf16", "bf16", True), ("fp16", "fp16", True)
+    if not torch.cuda.is_available(): ways, bf16 = ways[:1], exact       # tiny, on a CPU
+    start = network(a.tiny)
     jobs = [(kind, n, *way, False) for kind, n in (("training step", eight), ("forward", eight), ("training step", sixteen)) for way in ways]
     if not a.no_compile:      # what matters most comes first
-        jobs += [("training step", eight, *ways[2], True), ("forward", eight, *ways[2], True), ("training step", eight, *ways[1], True),
-                 ("training step", eight, *ways[0], True), ("forward", eight, *ways[0], True), ("training step", sixteen, *ways[2], True)]
+        jobs += [("training step", eight, *bf16, True), ("forward", eight, *bf16, True), ("training step", eight, *fast32, True),
+                 ("training step", eight, *exact, True), ("forward", eight, *exact, True), ("training step", sixteen, *bf16, True)]
     head("what", "batch", "precision", "compiled", "slices a second", "ms a batch", "peak memory, GiB", "first batch, s")
     for kind, n, name, precision, fast, compiled in jobs:
         cells = f"{kind}, {size}²", n, name, "yes" if compiled else "no"
@@ -278,7 +293,7 @@ def cuda_speed(a) -> None:
         began = time.monotonic()
         try:
             if compiled: torch._dynamo.reset()
-            rate, middle, peak, first = measure(a, kind, n, size, precision, fast, compiled, .2 if a.tiny else 1.5)
+            with limit(max(20, end - began + 20)): rate, middle, peak, first = measure(start, kind, n, size, precision, fast, compiled, .8)
             row(*cells, f"{rate:.1f}", f"{1e3*middle:.1f}", f"{peak:.2f}", f"{first:.1f}")
         except Exception as e: row(*cells, reason(e), "", "", "")
         if compiled: longest = max(longest, time.monotonic() - began)
