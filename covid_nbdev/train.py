@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from .adam import Adam
 from .augment import Loaders
 from .core import BadInput
-from .devices import choose_precision, summed
+from .devices import bf16_pays, choose_precision, summed
 from .eda import class_pixels
 from .metrics import ConfusionMatrix
 from .model import balanced_weights, build_model, loss_function
@@ -114,7 +114,7 @@ class Learner:
         steps = config.epochs*math.ceil(len(loaders.train)/config.accumulate)
         self.schedule = OneCycleLR(self.optimizer, max_lr=config.lr, total_steps=steps)
         gpu = torch.cuda.get_device_capability(self.device) if self.device.type == "cuda" else None
-        self.precision = choose_precision(config.precision, gpu)
+        self.precision = choose_precision(config.precision, gpu, bf16_pays(self.device, config.size))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.history, self.stale, self.stop = [], 0, False
         self.best, self.best_weights = math.inf, None     # the lowest score, and its weights

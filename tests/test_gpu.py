@@ -1,10 +1,16 @@
 """Devices and builds of PyTorch, as recorded: what check_gpu says and does before anything runs. No GPU is needed."""
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
 import covid_nbdev.devices as d
+import covid_nbdev.results as results
 from covid_nbdev.core import BadInput
-from covid_nbdev.devices import check_gpu, choose_precision, gpu_verdicts, launched_accelerator, unused_gpus
+from covid_nbdev.devices import bf16_pays, check_gpu, choose_precision, gpu_verdicts, launched_accelerator, unused_gpus
+from covid_nbdev.hu import Standardizer
+from covid_nbdev.train import Learner, TrainConfig
 
 ARCHS = {"2.7.1": "sm_50 sm_60 sm_70 sm_75 sm_80 sm_86 sm_90", "2.10.0": "sm_70 sm_75 sm_80 sm_86 sm_90 sm_100 sm_120",
          "2.15.0": "sm_75 sm_80 sm_86 sm_90 sm_100 sm_120"}
@@ -140,3 +146,69 @@ def test_bad_gpu_and_mps(machine, capsys):
     machine("2.15.0", P100, mps=True)
     assert check_gpu() == torch.device("mps")
     assert "another GPU" in capsys.readouterr().out
+
+
+@pytest.fixture
+def cpu(monkeypatch):
+    "Pretend to be a CPU with these units, and a PyTorch that has, or has not, these ways to say so."
+    def be(units=(), public=True, private=True):
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+        monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+        if public: monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(units, True), raising=False)
+        if private: monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: "avx512_bf16" in units, raising=False)
+    return be
+
+
+@pytest.mark.parametrize("units, pays", [(["amx_bf16"], True), (["avx512_bf16"], True), (["amx_bf16", "avx512_bf16"], True), (["avx2"], False),
+                                         (["avx512_f", "avx512_vnni"], False), (["amx_tile", "amx_int8"], False), (["neon", "bf16"], False), ([], False)], ids=str)
+def test_units_of_a_cpu(cpu, units, pays):
+    "From 256 pixels on, and for the CPU alone; bf16 of ARM was not measured."
+    cpu(units)
+    for size, large in ((32, False), (224, False), (256, True), (512, True)):
+        assert bf16_pays("cpu", size) is bf16_pays(torch.device("cpu"), size) is (pays and large)
+        assert not bf16_pays("mps", size) and not bf16_pays(torch.device("cuda", 1), size)
+
+
+def test_older_pytorch_knows_less_of_a_cpu(cpu):
+    cpu(["avx512_bf16"], public=False)
+    assert bf16_pays("cpu", 256)
+    cpu(["avx2"], public=False)
+    assert not bf16_pays("cpu", 256)
+    cpu(["avx512_bf16"], public=False, private=False)
+    assert not bf16_pays("cpu", 256)
+
+
+def learner(**settings):
+    return Learner(torch.nn.Conv2d(1, 4, 1), SimpleNamespace(train=[0]), TrainConfig(**settings))
+
+
+def test_training_on_a_cpu_with_bf16(cpu):
+    "auto takes it from 256 pixels on; who asks for a precision gets it. Logits, weights and gradients stay in 32 bits."
+    cpu(["amx_bf16"])
+    assert [learner(size=size).precision for size in (32, 224, 256, 512)] == ["fp32", "fp32", "bf16", "bf16"]
+    assert learner(size=512, precision="fp32").precision == "fp32" and learner(size=32, precision="bf16").precision == "bf16"
+    learn, x = learner(size=256), torch.randn(1, 1, 32, 32)
+    logits = learn.predict(x)
+    assert logits.dtype == torch.float32 and torch.equal(logits, logits.bfloat16().float()), "computed in 16 bits"
+    torch.testing.assert_close(logits, learn.model(x), rtol=.02, atol=.02)
+    logits.sum().backward()
+    assert learn.model.weight.dtype == learn.model.weight.grad.dtype == torch.float32
+    cpu(["avx2"])
+    learn = learner(size=256)
+    assert learn.precision == "fp32" and torch.equal(learn.predict(x), learn.model(x)), "without units nothing changes, to the last bit"
+
+
+@pytest.mark.parametrize("size, tta", [(256, False), (256, True), (128, False)], ids=str)
+def test_prediction_on_a_cpu_with_bf16(cpu, monkeypatch, size, tta):
+    "At its network's own size, whatever the slice's; both views with test-time augmentation."
+    net, standardizer = torch.nn.Conv2d(1, 4, 3, padding=1).eval(), Standardizer(-600., 400.)
+    monkeypatch.setattr(results, "load_model", lambda run, device: (net, {"size": size, "standardizer": standardizer}))
+    predictor, hu = results.Predictor("run", torch.device("cpu"), tta=tta), np.random.default_rng(0).integers(-1000, 400, (96, 80)).astype(np.int16)
+    cpu(["avx2"])
+    full = predictor.logits(hu)
+    cpu(["avx512_bf16"])
+    half = predictor.logits(hu)
+    assert full.dtype == half.dtype == torch.float32 and full.shape == half.shape == (4, 96, 80)
+    assert torch.equal(full, half) == (size < 256), "16 bits leave traces"
+    torch.testing.assert_close(full, half, rtol=.05, atol=.05)
+    assert predictor(hu).dtype == np.uint8
