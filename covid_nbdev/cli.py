@@ -110,6 +110,7 @@ def covid_train(
     seed: int = None,          # of weights, order and augmentation (42)
     workers: int = None,       # loader processes beside the main one (0)
     rotate: float = None,      # augmentation: degrees to either side; the deck's full circle is 180 (20)
+    jitter: float = None,      # augmentation: HU times 1 ± jitter (around air), plus or minus 500·jitter HU (0)
     loss: str = None,          # ce (cross-entropy, the deck's) or ce+dice (ce)
     class_weights: str = None, # balanced: rare classes count more in the cross-entropy (none)
     precision: str = None,     # fp32, fp16, bf16, or auto: what the GPU is good at (auto)
@@ -122,7 +123,7 @@ def covid_train(
     "Train an EfficientNet / U-Net++, keep the best model, measure it. Not for diagnosis. Defaults in parentheses."
     settings = dict(epochs=epochs, batch_size=batch_size, size=size, lr=lr, encoder=encoder, weights=weights,
                     upsample=upsample, patience=patience, best=best, seed=seed, workers=workers, rotate=rotate,
-                    loss=loss, class_weights=class_weights, precision=precision, accumulate=accumulate)
+                    jitter=jitter, loss=loss, class_weights=class_weights, precision=precision, accumulate=accumulate)
     settings = {name: value for name, value in settings.items() if value is not None}
     data, run = Path(data), Path(run)
     first = int(os.environ.get("RANK", 0)) == 0      # accelerate launch starts this command once for each GPU

@@ -250,7 +250,8 @@ def _set_up(store: Store, config: TrainConfig, going_on: bool, device, start) ->
     if not isinstance(device, torch.device): device = check_gpu(device)
     accelerator = launched_accelerator(device)
     torch.manual_seed(config.seed)
-    loaders = dataloaders(store, config.size, config.batch_size, config.seed, config.workers, rotate=config.rotate)
+    loaders = dataloaders(store, config.size, config.batch_size, config.seed, config.workers, rotate=config.rotate,
+                          gain=config.jitter, offset_hu=500*config.jitter)
     if going_on and config.weights: model = bare_model(config.encoder, config.upsample)      # last.pt has the weights
     else: _try_network(model := build_model(config.encoder, start or config.weights, config.upsample), config)
     placed(model, accelerator.device if accelerator else device)

@@ -10,10 +10,12 @@ from scipy.stats import chi2_contingency, spearmanr
 from scipy.stats.contingency import crosstab
 
 from covid_nbdev.augment import dataloaders, seed_transforms, ShuffledSampler, SliceDataset, train_transforms
+from covid_nbdev.core import BadInput
 from covid_nbdev.hu import Standardizer
 
 SIDE, N = 40, 1000
-PARAMETERS = ["angle", "crop height", "crop y", "crop x", "flip"]
+PARAMETERS = ["angle", "crop height", "crop y", "crop x", "flip", "gain", "offset"]
+JITTER = dict(gain=.15, offset_hu=75.)
 IMAGE = np.zeros((SIDE, SIDE), np.float32)
 
 
@@ -22,19 +24,22 @@ class OneSlice:
     images, labels = np.zeros((1, SIDE, SIDE), np.int16), np.zeros((1, SIDE, SIDE), np.uint8)
 
 
+def recipe(): return train_transforms(32, SIDE, rotate=180, **JITTER)
+
+
 def items(seed=0, n=N + 1):
-    return SliceDataset(OneSlice, np.zeros(n, int), Standardizer(0, 1), train_transforms(32, SIDE, rotate=180), seed)
+    return SliceDataset(OneSlice, np.zeros(n, int), Standardizer(0, 1), recipe(), seed)
 
 
 def drawn(transforms, rng=np.random.default_rng(0)):
-    "What the last call drew: angle, crop height, its place from 0 to 1, flip or not."
-    rotate, crop, flip = (t.get_applied_params() for t in transforms.transforms)
+    "What the last call drew: angle, crop height, its place from 0 to 1, flip or not, gain, offset."
+    rotate, crop, flip, jitter = (t.get_applied_params() for t in transforms.transforms)
     x, y, _, bottom = crop["crop_coords"]
     height = bottom - y
     # one of so many places with equal probability; spread within its share, all heights have the same distribution
     room = SIDE - height + 1
     y, x = (np.array([y, x]) + rng.random(2))/room
-    return np.arctan2(rotate["matrix"][1, 0], rotate["matrix"][0, 0]), height, y, x, bool(flip)
+    return np.arctan2(rotate["matrix"][1, 0], rotate["matrix"][0, 0]), height, y, x, bool(flip), jitter["g"], jitter["o"]
 
 
 def drawn_by(dataset, epoch=0, first=0):
@@ -65,7 +70,7 @@ def drawn_in_a_row(transforms, seed):
 def coupled(a, b, most=1e-4):
     "Pairs of parameters that are not independent, by chi-square over their quarters or by rank correlation."
     def quarters(v): return v if len(set(v)) < 3 else np.digitize(v, np.quantile(v, [.25, .5, .75]))
-    pairs = [(i, j) for i, j in product(range(5), repeat=2) if b is not a or i < j]
+    pairs = [(i, j) for i, j in product(range(len(PARAMETERS)), repeat=2) if b is not a or i < j]
     def p(u, v): return min(chi2_contingency(crosstab(quarters(u), quarters(v)).count).pvalue, spearmanr(u, v).pvalue)
     return [(PARAMETERS[i], PARAMETERS[j]) for i, j in pairs if p(a[:, i], b[:, j]) < most]
 
@@ -87,13 +92,13 @@ def check_independent(a):
 def test_flip_and_turn_are_independent(seed):
     "The 2×2 table, and every pair of random parameters, by the data set's way and by the recipe's own."
     check_independent(drawn_by(items(seed), epoch=seed))
-    for way in (drawn_anew, drawn_in_a_row): check_independent(way(train_transforms(32, SIDE, rotate=180), seed))
+    for way in (drawn_anew, drawn_in_a_row): check_independent(way(recipe(), seed))
 
 
 @pytest.mark.parametrize("way", [drawn_anew, drawn_in_a_row])
 def test_these_checks_can_fail(way):
     "On albumentations' own set_random_seed: slices are mirrored exactly when they are turned to one side."
-    a = way(A.Compose(train_transforms(32, SIDE, rotate=180).transforms), 0)
+    a = way(A.Compose(recipe().transforms), 0)
     assert sorted(np.sort(flips_by_side(a).ravel()) > 0) == [False, False, True, True] and ("angle", "flip") in coupled(a, a)
     with pytest.raises(AssertionError): check_independent(a)
 
@@ -111,7 +116,7 @@ def test_the_same_again_to_the_last_bit():
     rng = np.random.default_rng(0)
     class Noise:
         images, labels = rng.integers(-1000, 400, (4, SIDE, SIDE)).astype(np.int16), rng.integers(0, 4, (4, SIDE, SIDE)).astype(np.uint8)
-    def fresh(seed=3): return SliceDataset(Noise, np.arange(4), Standardizer(-500, 300), train_transforms(32, SIDE), seed)
+    def fresh(seed=3): return SliceDataset(Noise, np.arange(4), Standardizer(-500, 300), train_transforms(32, SIDE, **JITTER), seed)
     def same(a, b): return torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
     dataset, other = fresh(), fresh()
     random.seed(0), np.random.seed(0), torch.manual_seed(0)
@@ -141,9 +146,73 @@ def test_any_recipe_is_seeded_part_by_part():
     ours, again = train_transforms(32, SIDE), train_transforms(32, SIDE)
     assert not set(first(ours)) & set(first(again))
     for recipe in (ours, again): recipe.set_random_seed(2**40)
-    assert first(ours) == first(again) and len(set(first(ours))) == 4
+    assert first(ours) == first(again) and len(set(first(ours))) == 5
     ours.set_random_seed(None), again.set_random_seed(None)
     assert not set(first(ours)) & set(first(again))
+
+
+# ---- another scale of HU
+
+def noise(seed=0):
+    rng = np.random.default_rng(seed)
+    return dict(image=rng.integers(-1000, 400, (SIDE, SIDE)).astype(np.float32), mask=rng.integers(0, 4, (SIDE, SIDE)).astype(np.uint8))
+
+
+def asked(transforms, *numbers):
+    seed_transforms(transforms, *numbers)
+    return transforms(**noise())
+
+
+def test_without_jitter_nothing_changes():
+    "To the last bit what the three transforms gave before there was a fourth; with it they move a slice and its mask as before."
+    three, plain, jittered = A.Compose(recipe().transforms[:3]), train_transforms(32, SIDE, rotate=180), recipe()
+    for i in range(20):
+        before, now, other = (asked(t, 3, 1, i) for t in (three, plain, jittered))
+        assert all(np.array_equal(before[k], now[k]) for k in before) and plain.transforms[3].get_applied_params() == {}
+        g, o = map(jittered.transforms[3].get_applied_params().get, "go")
+        assert other["image"].dtype == np.float32 and np.array_equal(other["mask"], now["mask"])
+        assert np.allclose(other["image"], (now["image"].astype(float) + 1000)*g - 1000 + o, atol=1e-3, rtol=0)
+
+
+def test_jitter_is_uniform_in_its_range():
+    "Both ends are reached, the mean is the scale as it is, and one alone draws as it does beside the other."
+    a = drawn_by(items())[:, 5:]
+    for values, middle, half in zip(a.T, (1, 0), (.15, 75)):
+        u = (values - middle)/half
+        assert abs(u).max() <= 1 and abs(u).max() > .98 and abs(np.histogram(u, 4, (-1, 1))[0] - N/4).max() < 4*(N*3/16)**.5
+    alone = [train_transforms(32, SIDE, rotate=180, **{name: JITTER[name]}) for name in JITTER]
+    for k, transforms in enumerate(alone):
+        asked(transforms, 0, 0, 5)
+        drawn = list(map(transforms.transforms[3].get_applied_params().get, "go"))
+        assert drawn[k] == a[5, k] and drawn[1 - k] == (0, 1)[k]
+
+
+def test_corners_have_the_air_of_the_picture():
+    "An empty slice stays one value everywhere, to the last corner, with its offset; without one, gain leaves air where it is."
+    empty = dict(image=np.full((SIDE, SIDE), -1000, np.float32))
+    for jitter, spread in ((JITTER, True), (dict(gain=.15), False)):
+        transforms, values = train_transforms(32, SIDE, rotate=180, **jitter), []
+        for i in range(8):
+            seed_transforms(transforms, 0, 0, i)
+            image = transforms(**empty)["image"]
+            assert np.ptp(image) < .01
+            values.append(float(image.mean()))
+        assert (np.ptp(values) > 50) == spread
+
+
+@pytest.mark.parametrize("wrong", [dict(gain=-.1), dict(gain=1), dict(offset_hu=-1), dict(gain=np.nan), dict(offset_hu=np.inf)], ids=str)
+def test_jitter_that_cannot_be(wrong):
+    with pytest.raises(BadInput, match="gain from 0"): train_transforms(32, SIDE, **wrong)
+
+
+def test_jitter_by_the_loaders(store):
+    "Other images under the same labels, the same ones whatever the number of processes; validation sees none of it."
+    def loaders(workers=0, **jitter): return dataloaders(store, size=32, batch_size=4, seed=5, workers=workers, rotate=0, smallest_crop=1, flip=0, **jitter)
+    plain, jittered = loaders(), loaders(**JITTER)
+    (x, y), (other, same_labels) = next(iter(plain.train)), next(iter(jittered.train))
+    assert torch.equal(y, same_labels) and not any(torch.equal(a, b) for a, b in zip(x, other))
+    assert equal(epochs_of(jittered.train)[0], epochs_of(loaders(2, **JITTER).train)[0])
+    assert equal(epochs_of(plain.valid, [1])[0], epochs_of(jittered.valid, [1])[0])
 
 
 # ---- loader processes

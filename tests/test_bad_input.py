@@ -117,7 +117,7 @@ SETTINGS = [(("--size", 100), ["size 100", "multiple of 32"]), (("--size", 0), [
             (("--encoder", "eficientnet-b2"), ["'eficientnet-b2'", "efficientnet-b2"]), (("--encoder", "tu-nonsense"), ["tu-nonsense"]),
             (("--encoder", "mit_b0"), ["mit_b0"]), (("--upsample", "bilinear"), ["bilinear"]),
             (("--weights", "missing.safetensors"), ["missing.safetensors"]), (("--epochs", 0), ["epochs 0"]),
-            (("--lr", "nan"), ["learning rate"]), (("--rotate", "nan"), ["rotate"]), (("--seed", 10**20), ["seed"]),
+            (("--lr", "nan"), ["learning rate"]), (("--rotate", "nan"), ["rotate"]), (("--jitter", "nan"), ["jitter", "0 to 0.5"]), (("--seed", 10**20), ["seed"]),
             (("--seed", -1), ["seed"]), (("--loss", "mse"), ["mse"]), (("--encoder", "tu-convnext_atto"), ["tu-convnext_atto"]),
             (("--encoder", "tu-swin_tiny_patch4_window7_224", "--upsample", "nearest"), ["swin"]), (("--batch_size", 0), ["batch_size 0"]), (("--resume", "--force"), ["one of them"])]
 

@@ -33,7 +33,7 @@ VALUES = {
     "covid_etl": dict(download=[True]),
     "covid_train": dict(
         epochs=[1, 100], batch_size=[4], size=[32, 512], lr=["3e-4", 1], encoder=["efficientnet-b0", "resnet18", "lite2"],
-        weights=["none", "phantom", FILE], upsample=["nearest"], patience=[1], best=["lesion_miou"], seed=[0], workers=[2], rotate=[180, 0, 7.5],
+        weights=["none", "phantom", FILE], upsample=["nearest"], patience=[1], best=["lesion_miou"], seed=[0], workers=[2], rotate=[180, 0, 7.5], jitter=[.15],
         loss=["ce+dice"], class_weights=["balanced", "none"], precision=["fp32", "bf16"], accumulate=[3], gpus=[2, 0], device=["cpu"],
         resume=[True], force=[True]),
     "covid_predict": dict(series=[2], tta=[True], min_px=[5]),

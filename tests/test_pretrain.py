@@ -33,7 +33,7 @@ def test_made_once_for_each_setting(cache, tmp_path, monkeypatch, capsys):
     file = p.pretrain(CONFIG, **FEW)
     assert "computed patients first: 6 slices, 1 epochs at 64 pixels" in capsys.readouterr().out
     monkeypatch.setattr(p, "_make", None)       # nothing is made from here on
-    for same in (CONFIG, replace(CONFIG, workers=3, lr=.1, epochs=9, batch_size=2, patience=1, loss="ce+dice")):
+    for same in (CONFIG, replace(CONFIG, workers=3, lr=.1, epochs=9, batch_size=2, patience=1, loss="ce+dice", jitter=.1)):
         assert p.pretrain(same, **FEW) == file and "made earlier" in capsys.readouterr().out
     assert names(cache) == [file.name]
     others = [p.recipe(replace(CONFIG, **change), 6, 1)[1] for change in (dict(seed=2), dict(size=96), dict(upsample="nearest"), dict(encoder="lite2"),

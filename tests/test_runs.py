@@ -85,7 +85,7 @@ def stop_after(n):
 # ---- settings are checked wherever a training starts
 
 WRONG = [dict(class_weights="balance"), dict(patience=0), dict(size=100), dict(best="miou"), dict(upsample="bilinear"), dict(loss="mse"),
-         dict(precision="fp8"), dict(epochs=2.5), dict(lr="0.1"), dict(rotate=200), dict(epochs=True), dict(seed=-1), dict(accumulate=0)]
+         dict(precision="fp8"), dict(epochs=2.5), dict(lr="0.1"), dict(rotate=200), dict(jitter=.6), dict(jitter=-.1), dict(epochs=True), dict(seed=-1), dict(accumulate=0)]
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda w: next(iter(w)))
@@ -113,13 +113,38 @@ def test_numbers_of_numpy_and_paths(store, tmp_path):
     assert len(history) == 2 and saved["epochs"] == 2 and saved["rotate"] == 90 and saved["lr"] == pytest.approx(.03)
     assert len(trained(store, tmp_path/"run", resume=True, **numbers)) == 2
     assert TrainConfig(weights=Path("a")/"b.pt").check(start=False).weights == os.path.join("a", "b.pt")
-    assert TrainConfig(rotate=180., lr=1).check(start=False).rotate == 180
+    assert TrainConfig(rotate=180., lr=1).check(start=False).rotate == 180 and TrainConfig(jitter=0).check(start=False).jitter == 0
 
 
 def test_rotate_by_command(store, tmp_path, cli, measured):
     for value in ("180", "7.5", "0"):
         status, _, err = cli("covid_train", store.path, tmp_path/value, "--rotate", value, "--epochs", 1, "--size", 32)
         assert status == 0 and load_config(tmp_path/value).rotate == float(value), err
+
+
+def test_jitter_reaches_the_slices(store, tmp_path, monkeypatch, cli, measured):
+    "Gain 1 ± jitter, offset ± 500·jitter HU; the command's, the settings', and an interrupted run's."
+    asked, loaders = [], run_module.dataloaders
+    monkeypatch.setattr(run_module, "dataloaders", lambda *args, **augment: asked.append(augment) or loaders(*args, **augment))
+    status, _, err = cli("covid_train", store.path, tmp_path/"command", "--jitter", ".15", "--epochs", 1, "--size", 32)
+    assert status == 0 and load_config(tmp_path/"command").jitter == .15, err
+    trained(store, tmp_path/"plain"); trained(store, tmp_path/"whole", jitter=.15)
+    with pytest.raises(KeyboardInterrupt): trained(store, tmp_path/"run", on_epoch=stop_after(1), jitter=.15)
+    trained(store, tmp_path/"run", resume=True, jitter=.15)
+    same(tmp_path/"run", tmp_path/"whole")
+    with pytest.raises(AssertionError): same(tmp_path/"plain", tmp_path/"whole")
+    assert asked == [dict(rotate=20, gain=j, offset_hu=500*j) for j in (.15, 0, .15, .15, .15)]
+
+
+def test_a_run_from_before_jitter_goes_on(store, tmp_path):
+    "Its config.json doesn't name it: it has none."
+    with pytest.raises(KeyboardInterrupt): trained(store, tmp_path/"run", on_epoch=stop_after(1))
+    config = json.loads((tmp_path/"run"/"config.json").read_text())
+    assert config.pop("jitter") == 0
+    (tmp_path/"run"/"config.json").write_text(json.dumps(config))
+    assert load_config(tmp_path/"run").jitter == 0 and len(trained(store, tmp_path/"run", resume=True)) == 3
+    trained(store, tmp_path/"whole")
+    same(tmp_path/"run", tmp_path/"whole")
 
 
 # ---- the best epoch
@@ -254,7 +279,7 @@ def test_the_fingerprint_is_taken_once(store, tmp_path, monkeypatch):
     trained(store, tmp_path/"run", resume=True); assert taken == [1, 1]
 
 
-@pytest.mark.parametrize("name, value", [("lr", .1), ("seed", 2), ("rotate", 0), ("batch_size", 4), ("size", 64), ("patience", 3), ("encoder", "resnet18"),
+@pytest.mark.parametrize("name, value", [("lr", .1), ("seed", 2), ("rotate", 0), ("jitter", .2), ("batch_size", 4), ("size", 64), ("patience", 3), ("encoder", "resnet18"),
                                          ("upsample", "nearest"), ("loss", "ce+dice"), ("class_weights", "balanced"), ("precision", "bf16"), ("accumulate", 2),
                                          ("weights", "imagenet"), ("epochs", 2)])
 def test_other_settings_are_refused_by_name(store, tmp_path, cli, name, value):
