@@ -41,6 +41,7 @@ class TrainConfig:
     seed: int = 42                   # of weights, order and augmentation
     workers: int = 0                 # loader processes beside the main one
     rotate: float = 20               # augmentation: degrees to either side
+    jitter: float = 0.               # HU: gain 1 ± jitter, offset ± 500·jitter HU; 0: none
     loss: str = "ce"                 # cross-entropy, the deck's; "ce+dice" adds a soft Dice loss
     class_weights: str = "none"      # or "balanced": rare classes count more in the cross-entropy
     precision: str = "auto"          # fp32, fp16, bf16; auto: what the device is good at
@@ -56,6 +57,7 @@ _LIMITS = _AT_LEAST_1 | {
     "seed": (lambda v: 0 <= v < 2**63, "a whole number from 0 to 2**63 - 1"),
     "workers": (lambda v: v >= 0, "0 or more"),
     "rotate": (lambda v: 0 <= v <= 180, "0 to 180 degrees"),
+    "jitter": (lambda v: 0 <= v <= 0.5, "0 to 0.5"),
     "upsample": (lambda v: v in ("transpose", "nearest"), "transpose or nearest"),
     "best": (lambda v: v in BEST, "valid_loss or lesion_miou"),
     "class_weights": (lambda v: v in ("none", "balanced"), "none or balanced")}
