@@ -262,7 +262,7 @@ def covid_kernel(
 
 # %% ../nbs/23_cli.ipynb #d34322ec
 _DEMO = dict(phantom=dict(n_radiopaedia=16, n_medseg=152, n_test=4, size=256, seed=0),
-             train=dict(epochs=8, batch_size=8, size=128, lr=3e-3, rotate=10, seed=0, loss="ce+dice"))
+             train=dict(epochs=16, batch_size=4, size=96, lr=3e-3, rotate=10, jitter=0.15, seed=0, loss="ce+dice"))
 _MARK = "made_by_covid_demo.txt"
 
 def _remove_demo(folder: Path) -> None:
