@@ -229,6 +229,23 @@ def pooled(score, every, rows=slice(None)) -> float: return float(np.mean([score
 
 # ---- the table
 
+def summary(row: str, every, seeds) -> dict:
+    "A row's scores, pooled over slices, mean over seeds, with 95 % intervals over slices."
+    line = dict(row=row, seeds=" ".join(map(str, seeds)), slices=every.shape[1])
+    for name, score in (("lesion_miou", lesion_miou), ("any_lesion_dice", lesion_dice)):
+        low, high = np.percentile([pooled(score, every, d) for d in draws(every)], [2.5, 97.5])
+        line |= {name: round(pooled(score, every), 4), f"{name}_low": round(low, 4), f"{name}_high": round(high, 4),
+                 f"{name}_of_seeds": ", ".join(f"{pooled(score, one[None]):.3f}" for one in every)}
+    return line | {"miou": round(pooled(lambda m: ConfusionMatrix(m).miou(), every), 4)}
+
+
+def write_table(a, lines: list[dict]) -> None:
+    "The table that lesson 17 shows."
+    with open(a.write, "w", encoding="utf-8", newline="") as f:
+        f.write(f"# benchmarks/transfer.py REAL --score {a.score} --table --write, seeds {' '.join(map(str, a.seeds))}, {time.strftime('%Y-%m-%d')}\n")
+        pd.DataFrame(lines).to_csv(f, index=False, lineterminator="\n")
+
+
 def table(a, real: Real) -> str:
     "Markdown: the rows, and their paired differences."
     saved, settings = {}, [(row, seed) for row in a.rows for seed in a.seeds]
@@ -239,12 +256,13 @@ def table(a, real: Real) -> str:
     out = [f"{what}; intervals: 95 %, over slices; pooled over slices, mean over seeds", "",
            "| row | seeds | lesion mIoU | each seed | any-lesion Dice | each seed | mIoU |", "|---|---|---|---|---|---|---|"]
     cube = {row: np.stack(list(seeds.values())) for row, seeds in saved.items()}
-    for row, every in cube.items():
-        cells = [row, " ".join(map(str, saved[row]))]
-        for score in (lesion_miou, lesion_dice):
-            low, high = np.percentile([pooled(score, every, d) for d in draws(every)], [2.5, 97.5])
-            cells += [f"{pooled(score, every):.3f} ({low:.3f} to {high:.3f})", ", ".join(f"{pooled(score, one[None]):.3f}" for one in every)]
-        out.append("| " + " | ".join([*cells, f"{pooled(lambda m: ConfusionMatrix(m).miou(), every):.3f}"]) + " |")
+    lines = [summary(row, cube[row], saved[row]) for row in cube]
+    for line in lines:
+        cells = [line["row"], line["seeds"]]
+        for name in ("lesion_miou", "any_lesion_dice"):
+            cells += [f"{line[name]:.3f} ({line[f'{name}_low']:.3f} to {line[f'{name}_high']:.3f})", line[f"{name}_of_seeds"]]
+        out.append("| " + " | ".join([*cells, f"{line['miou']:.3f}"]) + " |")
+    if a.write: write_table(a, lines)
     out += ["", "Paired differences by slice (mean of the slices' own scores, each the mean over seeds), and of the pooled lesion mIoU", "",
             "| difference | lesion mIoU of a slice | p | any-lesion Dice of a slice | p | pooled lesion mIoU |", "|---|---|---|---|---|---|"]
     patients = real.patients if a.score == "develop" else real.part.patients[:N_TEST]
@@ -370,6 +388,7 @@ def main():
     p.add_argument("--threads", type=int, help="torch's")
     p.add_argument("--probe", action="store_true", help="score on changed slices instead")
     p.add_argument("--table", action="store_true", help="only print the tables")
+    p.add_argument("--write", type=Path, metavar="FILE.csv", help="write the first table, too")
     for name in RECIPES: p.add_argument(f"--{name}", nargs="+", default=[], metavar="KEY=VALUE", help=f"changes of the recipe {RECIPES[name]}")
     a = p.parse_args()
     a.recipes = {name: changed(name, getattr(a, name)) for name in RECIPES}
