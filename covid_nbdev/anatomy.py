@@ -190,7 +190,10 @@ def lobe(p, x, y, z):
 def lung_points(p, rng, n):
     "Random points in the lungs (m, 3), fewer than n, and their depths."
     points = rng.uniform([-132, -100, 0], [132, 100, 260], (n, 3))*[p.wide, p.deep, 1]
-    depth = lung_depth(p, *points.T)
+    cavity, above = cavity_depth(p, *points.T), above_diaphragm(p, *points.T)
+    inside = (cavity > 0) & (above > 0)      # the rest is no lung, whatever the mediastinum does
+    points, cavity, above = points[inside], cavity[inside], above[inside]
+    depth = lung_part(cavity, middle_depth(p, *points.T), above)
     return points[depth > 0], depth[depth > 0]
 
 # %% ../nbs/04a_anatomy.ipynb #0dae847b
