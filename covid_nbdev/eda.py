@@ -63,7 +63,7 @@ def class_pixels(
     counts = [np.bincount(np.asarray(store.labels[r]).ravel(), minlength=256) for r in rows]
     return np.stack(counts)[:, :len(CLASSES)]
 
-# %% ../nbs/06_eda.ipynb #aa455add
+# %% ../nbs/06_eda.ipynb #e952e208
 def class_balance(
     store,               # has .labels and .index with a column `source`
 ) -> pd.DataFrame:       # a row for each source with labels; shares from 0 to 1
@@ -78,5 +78,5 @@ def class_balance(
                         **{f"slices_{c}": s for c, s in zip(CLASSES, present)},
                         "slices_without_lesion": (n[:, :2].sum(axis=1) == 0).mean()}
     if not rows:
-        raise BadInput("no labeled slice", "at least one", "build the store from a folder with masks")
+        raise BadInput("no labeled slice", "at least one", "build the store from files with masks")
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("source")
