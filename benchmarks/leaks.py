@@ -1,6 +1,6 @@
 """The leak laboratory of lesson 07: what a validation reports and what is true, by the share of validation patients that leak.
 
-    python benchmarks/leaks.py                         all 200 repetitions, about 10 minutes on one core
+    python benchmarks/leaks.py                         all 200 repetitions, about 12 minutes on one core
     python benchmarks/leaks.py --repetitions 3 --dry   the first three again, printed beside what is shipped
 
 Each repetition has 16 patients of its own, seen by no other repetition. Eight validate, with one slice each. Eight train, with
