@@ -24,10 +24,11 @@ def show_samples(
     rows = np.atleast_1d(rows)
     n_lines = -(-len(rows)//columns)
     fig, axs = plt.subplots(n_lines, columns, figsize=(1.7*columns, 1.95*n_lines), squeeze=False)
+    classes = (0, 1, 2) if masks else ()
     for ax in axs.flat: ax.axis("off")
     for ax, row in zip(axs.flat, rows):
         info = store.index.iloc[row]
-        show_mask(store.images[row], store.labels[row], ax, classes=(0, 1, 2) if masks else (), alpha=.3,
+        show_mask(store.images[row], store.labels[row], ax, classes=classes, alpha=.3,
                   title=f"{info.source} {info.number}")
     fig.tight_layout()
     return fig
@@ -36,18 +37,18 @@ def show_samples(
 HU_RANGE = (-1600, 900)    # HU; values outside are counted in the first and the last bin
 
 def hu_histogram(
-    store,                # has .images (N, H, W) in HU, .labels (N, H, W) and .index with a column `source`
+    store,                # has .images, .labels (N, H, W) and .index with a column `source`
     bin_hu: int = 10,     # width of a bin in HU
     rows=None,            # row numbers; all if None
-) -> pd.DataFrame:        # int64 counts: a row for each bin (its lowest HU), columns (source, class)
+) -> pd.DataFrame:        # int64 counts: a row per bin (its lowest HU), columns (source, class)
     "Pixels per HU bin, for each source and class; one slice at a time."
     edges, counts = np.arange(*HU_RANGE, bin_hu), {}
     for row in range(len(store.index)) if rows is None else rows:
         source, label = store.index["source"].iloc[row], np.asarray(store.labels[row])
-        bins = (np.clip(store.images[row], HU_RANGE[0], HU_RANGE[1] - 1).astype(int) - HU_RANGE[0])//bin_hu
+        hu = np.clip(store.images[row], HU_RANGE[0], HU_RANGE[1] - 1).astype(int)
         for c, name in enumerate((*CLASSES, "unlabeled")):
             inside = label > 3 if name == "unlabeled" else label == c      # 255: no label
-            n = np.bincount(bins[inside], minlength=len(edges))
+            n = np.bincount((hu[inside] - HU_RANGE[0])//bin_hu, minlength=len(edges))
             counts[source, name] = counts.get((source, name), 0) + n
     columns = {key: n for key, n in counts.items() if n.any()}
     return pd.DataFrame(columns, index=pd.Index(edges, name="hu"), dtype=np.int64)
@@ -59,19 +60,23 @@ def class_pixels(
 ) -> np.ndarray:      # int64 (N, 4): pixels of each class in each of these slices
     "Count the classes, one slice at a time."
     rows = range(len(store.labels)) if rows is None else rows
-    return np.stack([np.bincount(np.asarray(store.labels[r]).ravel(), minlength=256)[:len(CLASSES)] for r in rows])
+    counts = [np.bincount(np.asarray(store.labels[r]).ravel(), minlength=256) for r in rows]
+    return np.stack(counts)[:, :len(CLASSES)]
 
+# %% ../nbs/06_eda.ipynb #e952e208
 def class_balance(
     store,               # has .labels and .index with a column `source`
 ) -> pd.DataFrame:       # a row for each source with labels; shares from 0 to 1
-    "How much of each class there is: pixels_*, slices_* (in which it occurs), and slices without lesion."
+    "Shares of pixels_* and of slices_* with each class; slices_without_lesion."
     pixels, rows = class_pixels(store), {}
     for source, slices in store.index.groupby("source", sort=False).indices.items():
         n = pixels[slices][pixels[slices].any(axis=1)]      # slices with labels
         if not len(n): continue
         share, present = n.sum(axis=0)/n.sum(), (n > 0).mean(axis=0)
-        rows[source] = ({"labeled_slices": len(n)} | {f"pixels_{c}": s for c, s in zip(CLASSES, share)}
-                        | {f"slices_{c}": s for c, s in zip(CLASSES, present)}
-                        | {"slices_without_lesion": (n[:, :2].sum(axis=1) == 0).mean()})
-    if not rows: raise BadInput("no labeled slice", "at least one", "build the store from a folder that has masks")
+        rows[source] = {"labeled_slices": len(n),
+                        **{f"pixels_{c}": s for c, s in zip(CLASSES, share)},
+                        **{f"slices_{c}": s for c, s in zip(CLASSES, present)},
+                        "slices_without_lesion": (n[:, :2].sum(axis=1) == 0).mean()}
+    if not rows:
+        raise BadInput("no labeled slice", "at least one", "build the store from files with masks")
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("source")

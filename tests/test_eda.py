@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_nbdev.eda import class_balance, hu_histogram, show_samples
+from covid_nbdev.eda import class_balance, class_pixels, hu_histogram, show_samples
 from covid_nbdev.core import BadInput
 from covid_nbdev.masks import CLASSES
 from covid_nbdev.phantom import make_slice
@@ -39,6 +39,12 @@ def test_balance_by_brute_force(store):
         assert table.loc[source, "slices_without_lesion"] == pytest.approx(np.mean([not (m < 2).any() for m in labels]))
         assert table.loc[source, "labeled_slices"] == len(labels)
     assert table.loc["radiopedia", "slices_without_lesion"] >= .25
+
+
+def test_pixels_of_the_rows_asked_for(store):
+    found = class_pixels(store, rows=[16, 4])
+    assert (found[0] == 0).all() and (found[1] == [(store.labels[4] == c).sum() for c in range(4)]).all()
+    assert (class_pixels(store)[4] == found[1]).all() and len(class_pixels(store)) == 18
 
 
 def test_balance_without_labels_is_refused(store):

@@ -1,4 +1,5 @@
-"""Near-duplicates planted among phantom slices, and the known pair in real CT."""
+"""Near-duplicates planted among phantom slices, and the known pair in real CT; the table of the leak laboratory."""
+import sys
 import tracemalloc
 from types import SimpleNamespace
 
@@ -7,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import real_data
+from conftest import ROOT, real_data
 from covid_nbdev.core import BadInput
-from covid_nbdev.leaks import content_box, folds, near_duplicates, similarity
+from covid_nbdev.leaks import content_box, folds, kept_together, near_duplicates, similarity
 from covid_nbdev.phantom import make_slice
 
 
@@ -77,6 +78,23 @@ def test_memory_does_not_grow_with_the_slices():
     assert peak < 120*256*256, f"{peak/1e6:.1f} MB for 15.7 MB of slices"
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_kept_together_follows_every_chain(seed):
+    "Against the naive way: the smaller number of two linked slices spreads until nothing changes."
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 25))
+    patients = np.array(["", "A", "B", "C"])[rng.integers(0, 4, n)*(rng.random(n) < .4)]
+    alike = rng.random((n, n)) < 1/n
+    alike |= alike.T
+    number = list(range(n))
+    for _ in range(n):
+        for i in range(n):
+            for j in range(n):
+                if alike[i, j] or patients[i] == patients[j] != "": number[i] = number[j] = min(number[i], number[j])
+    found = kept_together(list(patients), alike)
+    assert ((found[:, None] == found) == (np.array(number)[:, None] == number)).all()
+
+
 def store_of(images, patients, split="train"):
     "What `folds` looks at of a store."
     return SimpleNamespace(images=images, index=pd.DataFrame({"patient": patients, "split": split}))
@@ -129,3 +147,39 @@ def test_real_medseg_has_its_known_twins():
     assert (10, 43) not in [tuple(int(number[i]) for i in pair) for pair in uncropped[["first", "second"]].to_numpy()]
     found = near_duplicates(hu[:88], top=1, groups=np.arange(88) < 24)      # validation against training
     assert tuple(number[found.iloc[0][["first", "second"]].astype(int)]) == (10, 43)
+
+
+# ---- the leak laboratory
+
+@pytest.fixture(scope="module")
+def laboratory():
+    sys.path.insert(0, str(ROOT/"benchmarks"))
+    import leaks
+    return leaks, pd.read_csv(leaks.TABLES/"leaks.csv", comment="#")
+
+
+def test_laboratory_is_complete(laboratory):
+    "Each repetition at each share, 25 to 100 % of eight patients; every score is one."
+    leaks, table = laboratory
+    assert table[["share", "repetition"]].values.tolist() == [[s, r] for s in leaks.SHARES for r in range(leaks.REPETITIONS)]
+    assert table.iloc[:, 2:].stack().between(0, 1).all() and all(s*leaks.PATIENTS % 100 == 0 for s in leaks.SHARES)
+    last = leaks.FIRST + 2*leaks.PATIENTS*leaks.REPETITIONS
+    assert last < 1_000_000 and not set(leaks.FRESH) & set(range(leaks.FIRST, last))
+
+
+def test_neighbors_are_slices_of_the_patient(laboratory):
+    leaks, _ = laboratory
+    hu, labels = leaks.neighbors(40_003, 2)
+    expected = make_slice(40_003, leaks.SIDE, "radiopaedia")
+    assert (hu[0] == expected[0]).all() and (labels[0] == expected[1]).all()
+    assert similarity(hu)[0, 1] > .95 and (hu[0] != hu[1]).any()
+
+
+@pytest.mark.slow
+def test_one_repetition_again(laboratory):
+    "What is reported, at every share. (The 60 patients that say what is true take longer: three of them will do.)"
+    leaks, table = laboratory
+    fresh = tuple(part[:, 0] for part in leaks.of_patients(leaks.FRESH[:3]))
+    again = pd.DataFrame(leaks.repetition(7, fresh))
+    shipped = table[table.repetition == 7].reset_index(drop=True)
+    for name in leaks.PREDICTORS: np.testing.assert_allclose(again[f"{name}_reported"], shipped[f"{name}_reported"], atol=2e-4)
