@@ -69,7 +69,7 @@ def onehot_codes(
         raise BadInput(f"the value {odd[0]!s} in {what}", "only 0 and 1", do)
     return hot @ np.array([1, 2, 4, 8], np.uint8)
 
-# %% ../nbs/02_masks.ipynb #da4df2fa
+# %% ../nbs/02_masks.ipynb #b1386068
 def onehot_to_mask(
     onehot,           # (…, H, W, 4), each value 0 or 1
 ) -> np.ndarray:      # uint8 (…, H, W), class per pixel
