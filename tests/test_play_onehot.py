@@ -61,4 +61,6 @@ def test_the_lesson_shows_this_figure():
     shown = [o.data["text/html"] for c in lessons.read(ROOT/"nbs"/"02_masks.ipynb").cells if c.cell_type == "code" for o in c.outputs
              if "text/html" in o.get("data", {}) and "covid-play" in o.data["text/html"]]
     assert len(shown) == 1 and 'data-covid-play="onehot"' in shown[0]
+    source = (ROOT/"covid_nbdev"/"play"/"onehot.js").read_text()
+    assert "\n".join(line for line in source.splitlines() if line.strip()) in shown[0], "stale: tools/lessons.py --write 02_masks"
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|\beval\(|fetch\(", shown[0]) and "\n\n" not in shown[0] and "$" not in shown[0]
