@@ -6,17 +6,17 @@
 __all__ = ['CLASSES', 'CLASS_COLORS', 'FOLD_TABLE', 'AGREE', 'FALSE_POSITIVE', 'FALSE_NEGATIVE', 'class_numbers',
            'mask_to_onehot', 'onehot_codes', 'onehot_to_mask', 'mask_overlay', 'show_mask', 'paint_errors']
 
-# %% ../nbs/02_masks.ipynb #f07ad709
-import numpy as np
-
-from .core import BadInput
-from .hu import window, WINDOWS
-
 # %% ../nbs/02_masks.ipynb #1605d6f8
 CLASSES = ("ground_glass", "consolidation", "lungs_other", "background")
 
 # From Okabe and Ito's palette: people with any common color blindness can tell these apart.
 CLASS_COLORS = dict(zip(CLASSES, ("#56B4E9", "#E69F00", "#009E73", "#999999")))
+
+# %% ../nbs/02_masks.ipynb #f07ad709
+import numpy as np
+
+from .core import BadInput
+from .hu import window, WINDOWS
 
 # %% ../nbs/02_masks.ipynb #1881672b
 def class_numbers(
@@ -44,8 +44,10 @@ def mask_to_onehot(
     return (np.asarray(class_numbers(mask))[..., None] == np.arange(len(CLASSES))).view(np.uint8)
 
 # %% ../nbs/02_masks.ipynb #d33e6f2f
-# The label for each of 16 codes (bit c: channel c is hot). Of several, consolidation wins, then ground glass, lung.
-FOLD_TABLE = np.array([next((c for c in (1, 0, 2, 3) if code >> c & 1), 3) for code in range(16)], np.uint8)
+# The label for each of 16 codes (bit c: channel c is hot). Of several, consolidation wins,
+# then ground glass, lung; of none, background.
+FOLD_TABLE = np.array([next((c for c in (1, 0, 2, 3) if code >> c & 1), 3) for code in range(16)],
+                      np.uint8)
 
 # %% ../nbs/02_masks.ipynb #32e82c2e
 def onehot_codes(
@@ -55,17 +57,19 @@ def onehot_codes(
     "Read the four channels as one binary number."
     onehot = np.asarray(onehot)
     if onehot.shape[-1:] != (4,):
-        do = ("move the channels last: np.moveaxis(masks, -3, -1)" if onehot.shape[-3:-2] == (4,) else
-              "if they are class numbers, make channels of them: mask_to_onehot")
+        do = ("move the channels last: np.moveaxis(masks, -3, -1)" if onehot.shape[-3:-2] == (4,)
+              else "if they are class numbers, make channels of them: mask_to_onehot")
         raise BadInput(f"{what} of shape {onehot.shape}", "(…, H, W, 4): one channel per class", do)
     hot = onehot != 0
     if not (onehot == hot).all():   # false for NaN, 0.5, 2, 255
         odd = onehot[onehot != hot]
-        do = ("divide the masks by 255" if (odd == 255).all() else "round the masks: np.rint(masks)"
-              if np.isclose(odd, odd > .5, atol=.001).all() else "make the masks one-hot before loading them")
+        do = ("divide the masks by 255" if (odd == 255).all() else
+              "round the masks: np.rint(masks)" if np.isclose(odd, odd > .5, atol=.001).all()
+              else "make the masks one-hot before loading them")
         raise BadInput(f"the value {odd[0]!s} in {what}", "only 0 and 1", do)
     return hot @ np.array([1, 2, 4, 8], np.uint8)
 
+# %% ../nbs/02_masks.ipynb #b1386068
 def onehot_to_mask(
     onehot,           # (…, H, W, 4), each value 0 or 1
 ) -> np.ndarray:      # uint8 (…, H, W), class per pixel
@@ -80,7 +84,7 @@ def mask_overlay(
     alpha: float = 0.4,             # 0 shows no color, 1 hides the slice
 ) -> np.ndarray:                    # float (H, W, 3) in [0, 1]
     "The slice in the lung window, its classes laid over it in the book's colors."
-    hu, mask = np.asarray(hu), np.asarray(class_numbers(mask, 256))      # 255: no label, and no color
+    hu, mask = np.asarray(hu), np.asarray(class_numbers(mask, 256))    # 255: no label, no color
     if hu.shape != mask.shape:
         raise BadInput(f"a slice {hu.shape} and a mask {mask.shape}", "the same height and width")
     from matplotlib.colors import to_rgb     # here: importing this module stays quick
@@ -102,18 +106,18 @@ def show_mask(
 ):                         # the axes
     "Draw `mask_overlay`, with a title and a legend."
     import matplotlib.pyplot as plt
-    ax = ax or plt.subplots(figsize=(4, 4))[1]
-    ax.imshow(mask_overlay(hu, mask, classes, alpha))
-    ax.axis("off")
+    if ax is None: ax = plt.subplots(figsize=(4, 4))[1]
+    ax.imshow(mask_overlay(hu, mask, classes, alpha)); ax.axis("off")
     ax.set_title(title, fontsize=10)
-    if legend:
-        for c in classes: ax.plot([], [], "s", color=CLASS_COLORS[CLASSES[c]], label=CLASSES[c].replace("_", " "))
-        ax.legend(loc="lower center", ncols=3, fontsize=9, bbox_to_anchor=(.5, -.14), frameon=False,
-                  handletextpad=.2, columnspacing=.8)
+    for c in classes if legend else ():
+        ax.plot([], [], "s", color=CLASS_COLORS[CLASSES[c]], label=CLASSES[c].replace("_", " "))
+    if legend: ax.legend(loc="lower center", ncols=3, fontsize=9, bbox_to_anchor=(.5, -.14),
+                         frameon=False, handletextpad=.2, columnspacing=.8)
     return ax
 
 # %% ../nbs/02_masks.ipynb #06520a02
-AGREE, FALSE_POSITIVE, FALSE_NEGATIVE = (1., .87, .1), (.87, .1, .1), (.1, .65, .25)   # yellow, red, green
+AGREE, FALSE_POSITIVE = (1., .87, .1), (.87, .1, .1)      # yellow, red
+FALSE_NEGATIVE = (.1, .65, .25)                           # green
 
 def paint_errors(
     rgb,                  # float (…, H, W, 3) in [0, 1]: the picture beneath
@@ -122,7 +126,8 @@ def paint_errors(
     alpha: float = 1.,    # 0 shows no color, 1 hides the picture
 ) -> np.ndarray:          # float32, as `rgb`
     "Yellow where both agree, red where predicted but not true, green where true but not predicted."
-    rgb, pred, true = np.array(rgb, np.float32), *(np.asarray(class_numbers(mask, 2), bool) for mask in (pred, true))
-    for where, color in ((pred & true, AGREE), (pred & ~true, FALSE_POSITIVE), (true & ~pred, FALSE_NEGATIVE)):
-        rgb[where] = (1 - alpha)*rgb[where] + alpha*np.array(color)
+    rgb = np.array(rgb, np.float32)
+    pred, true = (np.asarray(class_numbers(mask, 2), bool) for mask in (pred, true))
+    cases = ((pred & true, AGREE), (pred & ~true, FALSE_POSITIVE), (true & ~pred, FALSE_NEGATIVE))
+    for where, color in cases: rgb[where] = (1 - alpha)*rgb[where] + alpha*np.array(color)
     return rgb
