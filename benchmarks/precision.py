@@ -6,6 +6,9 @@
     python benchmarks/precision.py --part cuda-speed                     a minute and a half; --no-compile leaves compiled rows out
     python benchmarks/precision.py --part cuda-scores --data FOLDER      three seeds in fp32 and in bf16; FOLDER: a store, or Kaggle's layout
 
+cpu-scores --emulate rounds to bf16 in fp32 arithmetic, for a CPU without units for it (autocast would be done in software,
+twenty times as slow): what goes into convolutions and what each layer gives, forward and back, as autocast does.
+
 Each part prints Markdown, names the device, and stands alone: what fails becomes a line that says why. `--tiny` tries all
 of it with small sizes and a small network. Several cpu-scores can run beside each other; they only read what `prepare` made.
 Everything is fixed before: recipe of covid_demo (learning rate 3e-3, cross-entropy and Dice, rotation by 10 degrees).
@@ -17,6 +20,7 @@ from pathlib import Path
 warnings.filterwarnings("ignore")
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from covid_nbdev.model import build_model, loss_function
 
@@ -130,7 +134,7 @@ def prepare(a) -> None:
     "Computed patients at the network's size: a store to train on, and fresh slices, all in one folder."
     from covid_nbdev.etl import build_store, split
     from covid_nbdev.phantom import make_slice, write_phantom_dataset
-    size, n = (64, 40) if a.tiny else (256, 168)
+    size, n = (64, 40) if a.tiny else (a.size or 256, 168)
     folder, start = Path(a.store), time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder/"store").is_dir():
@@ -159,6 +163,36 @@ def judged(pred, true) -> tuple[float, float]:
     return counts.miou((0, 1)), counts.miou()
 
 
+class Rounded(torch.autograd.Function):
+    "To the nearest bf16, the gradient as well."
+    @staticmethod
+    def forward(ctx, x): return x.bfloat16().float()
+    @staticmethod
+    def backward(ctx, gradient): return gradient.bfloat16().float()
+
+
+class Rounding(TorchFunctionMode):
+    "What autocast computes in bf16, in fp32 arithmetic: sums in 32 bits, what goes in and what comes out rounded."
+    CONVOLUTIONS = {"conv2d", "conv_transpose2d"}
+    OTHERS = {"batch_norm", "silu", "silu_", "relu", "relu_", "sigmoid", "add", "add_", "mul", "mul_", "cat", "adaptive_avg_pool2d", "mean", "interpolate"}
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name = getattr(func, "__name__", "").removeprefix("__").removesuffix("__")
+        if name in self.CONVOLUTIONS: args = [Rounded.apply(v) if isinstance(v, torch.Tensor) else v for v in args]
+        out = func(*args, **(kwargs or {}))
+        fits = name in self.CONVOLUTIONS | self.OTHERS and isinstance(out, torch.Tensor) and out.dtype == torch.float32
+        return Rounded.apply(out) if fits else out
+
+
+class Emulated(torch.nn.Module):
+    "A network in rounded arithmetic; its weights stay fp32."
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        with Rounding(): return self.model(x)
+
+
 SCORES = ("trained in", "seed", "judged in", "lesion mIoU", "mIoU", "pixels that differ from fp32's", "training loss, last epoch", "minutes")
 
 
@@ -179,8 +213,10 @@ def cpu_scores(a) -> None:
                 start = time.perf_counter()
                 torch.manual_seed(seed)
                 loaders = dataloaders(store, size, 8, seed, rotate=RECIPE["rotate"])
-                config = TrainConfig(epochs=a.epochs or (1 if a.tiny else 5), size=size, seed=seed, precision=precision, **RECIPE)
-                model, last = placed(network_for(a, seed), "cpu"), {}
+                rounding = a.emulate and precision == "bf16"
+                config = TrainConfig(epochs=a.epochs or (1 if a.tiny else 5), size=size, seed=seed, precision="fp32" if rounding else precision, **RECIPE)
+                net = placed(network_for(a, seed), "cpu")
+                model, last = Emulated(net) if rounding else net, {}
 
                 class KeepLast:
                     def after_epoch(self, learn):
@@ -193,7 +229,8 @@ def cpu_scores(a) -> None:
                 model.load_state_dict(last)
                 minutes = (time.perf_counter() - start)/60
                 x = torch.from_numpy(np.stack([loaders.standardizer(hu.astype(np.float32)) for hu in fresh["hu"]]))[:, None]
-                preds = {p: labels_of(model, x, p) for p in ("fp32", "bf16")}
+                preds = {"fp32": labels_of(net, x, "fp32"),
+                         "bf16": labels_of(Emulated(net), x, "fp32") if a.emulate else labels_of(net, x, "bf16")}
                 for p, pred in preds.items():
                     row(precision, seed, p, *[f"{s:.4f}" for s in judged(pred, fresh["labels"])],
                         f"{(pred != preds['fp32']).float().mean():.4%}", f"{history['train_loss'].iloc[-1]:.4f}", f"{minutes:.1f}")
@@ -333,7 +370,7 @@ def cuda_scores(a) -> None:
     from covid_nbdev.train import TrainConfig
     describe("cuda-scores")
     if not torch.cuda.is_available() and not a.tiny: return print("no CUDA GPU here: not measured")
-    device, size = check_gpu("auto"), 64 if a.tiny else a.size
+    device, size = check_gpu("auto"), 64 if a.tiny else a.size or 512
     end, longest = time.monotonic() + a.budget, 0.
     with opened(a.data) as store, tempfile.TemporaryDirectory() as tmp:
         rows = split(store)
@@ -376,7 +413,8 @@ def main() -> None:
     p.add_argument("--seed", type=int, nargs="+", help="one or more")
     p.add_argument("--precision", choices=("fp32", "bf16", "fp16"), nargs="+", help="to train in: one or more")
     p.add_argument("--epochs", type=int, help="5 of 18 steps for cpu-scores, 20 for cuda-scores")
-    p.add_argument("--size", type=int, default=512, help="cuda-scores: side of the network's input")
+    p.add_argument("--size", type=int, help="side of the network's input: prepare 256, cuda-scores 512")
+    p.add_argument("--emulate", action="store_true", help="cpu-scores: bf16 by rounding, for a CPU without units for it")
     p.add_argument("--workers", type=int, default=8, help="cuda-scores: loader processes")
     p.add_argument("--threads", type=int, default=2, help="of the CPU parts")
     p.add_argument("--rounds", type=int, default=5, help="cpu-speed: at most")
