@@ -432,7 +432,7 @@ def test_names_are_escaped(page_of, patient):
     assert page.locator("figure b").count() == 0 and '<b onload="x">' in page.locator("figure").get_attribute("aria-label")
 
 
-@pytest.mark.parametrize("lesson, names", [("01_hu", ["hu_window"]), ("03_metrics", ["second_reader", "many_scores"]), ("09_convolution", ["convolution"]), ("10_gradients", ["graph"])])
+@pytest.mark.parametrize("lesson, names", [("01_hu", ["hu_window"]), ("02_masks", ["onehot"]), ("03_metrics", ["second_reader", "many_scores"]), ("09_convolution", ["convolution"]), ("10_gradients", ["graph"])])
 def test_lessons_show_the_present_scripts(page_of, lesson, names):
     "The saved figures hold the files of today, and play."
     nb = lessons.read(ROOT/"nbs"/f"{lesson}.ipynb")
