@@ -113,7 +113,7 @@ def covid_train(
     jitter: float = None,      # augmentation: HU times 1 ± jitter (around air), plus or minus 500·jitter HU (0)
     loss: str = None,          # ce (cross-entropy, the deck's) or ce+dice (ce)
     class_weights: str = None, # balanced: rare classes count more in the cross-entropy (none)
-    precision: str = None,     # fp32, fp16, bf16, or auto: what the GPU is good at (auto)
+    precision: str = None,     # fp32, fp16, bf16, or auto: what the device is good at (auto)
     accumulate: int = None,    # batches whose gradients are added up before a step (1)
     gpus: int = 1,             # share each batch out over so many; 0: all that can be used
     device: str = "auto",      # auto: a GPU that works, else the CPU; cuda or mps (Apple's): that or an error; cpu
