@@ -163,3 +163,13 @@ def test_one_calibration_again():
     found = calibration.judge(calibration.logits_of(calibration.train(0, images, truth, weight), fresh[0]), fresh[1])
     shipped = table().query("weights == 'balanced' and seed == 0").iloc[0]
     for name in ("lesion_miou", "ece_lesion", "accuracy"): assert found[name] == pytest.approx(shipped[name], abs=.05), name
+
+
+def test_lesson_17_says_what_transfer_measured():
+    "The table of computed to real slices, as the script wrote it."
+    text = (ROOT/"nbs"/"17_evidence.ipynb").read_text(encoding="utf-8")
+    table = pd.read_csv(ROOT/"covid_nbdev"/"tables"/"transfer.csv", comment="#", index_col="row")
+    for row in ("thresholds", "phantom-1x", "real", "phantom-real"):
+        line = table.loc[row]
+        seeds = "" if row == "thresholds" else f"{line.lesion_miou_of_seeds} "
+        assert f"| {line.lesion_miou:.3f} | {line.lesion_miou_low:.3f} to {line.lesion_miou_high:.3f} | {seeds}|" in text, row
