@@ -31,7 +31,7 @@ def split_of(
     n_valid = 24 if n_medseg >= 48 else max(1, n_medseg//4)
     return "valid" if source == "medseg" and number < n_valid else "train"
 
-# %% ../nbs/05_etl.ipynb #bb04aa8e
+# %% ../nbs/05_etl.ipynb #0be20ec7
 def _labels_of(part: Part, i: int, codes_seen) -> np.ndarray:
     "Labels of slice i, uint8 (S, S); 255 without a mask. Codes of its channels are counted."
     if part.masks is None: return to_square(np.full(part.images.shape[1:], 255, np.uint8), 255)[0]

@@ -15,7 +15,7 @@ import numpy as np
 from .anatomy import body_views, make_patient, medseg_slice, render, volume_slices
 from .core import atomic_folder, BadInput, progress_bar, start_npy
 
-# %% ../nbs/04_phantom.ipynb #a7388079
+# %% ../nbs/04_phantom.ipynb #a649166e
 LABELS = "reader", "truth"
 
 def _check_request(size, seed, labels, style="medseg"):
@@ -104,7 +104,7 @@ def write_part(folder, source, test, n, size, slices, bar):
             bar.update()
             yield test + source, number, patient
 
-# %% ../nbs/04_phantom.ipynb #6357a088
+# %% ../nbs/04_phantom.ipynb #ee04efdd
 def all_parts(n_radiopaedia, n_medseg, n_test, *how):
     "Source, start of the file's name, number of slices, slices."
     counts = dict(n_radiopaedia=n_radiopaedia, n_medseg=n_medseg, n_test=n_test)
