@@ -30,6 +30,10 @@ from .metrics import confusion, ConfusionMatrix, miou_by_batch, miou_per_image
 from .run import load_model
 
 # %% ../nbs/16_results.ipynb #8ebbcdd9
+def _check_min_px(min_px) -> None:
+    if int(min_px) != min_px or min_px < 0:
+        raise BadInput(f"min_px {min_px}", "a whole number of pixels, 0 or more")
+
 class Predictor:
     "A trained network, ready for slices of any size: HU in, labels of the same size out."
     def __init__(self,
@@ -43,22 +47,19 @@ class Predictor:
         self.model, self.about = load_model(run, self.device)
         self.resize = valid_transforms(self.about["size"])
 
-    @torch.inference_mode()
-    def logits(self,
-        hu,               # one slice in HU (H, W)
-    ) -> torch.Tensor:    # float32 (4, H, W)
-        "The network's four numbers for each pixel of the slice."
-        square, inside = to_square(np.asarray(hu, np.float32), AIR_HU)   # oblong: a rim of air
-        small = self.about["standardizer"](self.resize(image=square)["image"])
-        x = torch.from_numpy(small)[None, None].to(self.device)
-        logits = self._network(x)
-        if self.tta: logits = (logits + self._network(x.flip(-1)).flip(-1))/2
-        return interpolate(logits, square.shape, mode="bilinear", align_corners=False)[0, :, *inside]
-
 # %% ../nbs/16_results.ipynb #d22678b9
-def _check_min_px(min_px) -> None:
-    if int(min_px) != min_px or min_px < 0:
-        raise BadInput(f"min_px {min_px}", "a whole number of pixels, 0 or more")
+@patch
+@torch.inference_mode()
+def logits(self: Predictor,
+    hu,               # one slice in HU (H, W)
+) -> torch.Tensor:    # float32 (4, H, W)
+    "The network's four numbers for each pixel of the slice."
+    square, inside = to_square(np.asarray(hu, np.float32), AIR_HU)   # oblong: a rim of air
+    small = self.about["standardizer"](self.resize(image=square)["image"])
+    x = torch.from_numpy(small)[None, None].to(self.device)
+    logits = self._network(x)
+    if self.tta: logits = (logits + self._network(x.flip(-1)).flip(-1))/2
+    return interpolate(logits, square.shape, mode="bilinear", align_corners=False)[0, :, *inside]
 
 @patch
 def __call__(self: Predictor,
@@ -66,16 +67,6 @@ def __call__(self: Predictor,
 ) -> np.ndarray:      # uint8 (H, W), class per pixel
     "The most likely class of each pixel; without small islands, if asked."
     return self._labels(self.logits(hu))
-
-def predict(
-    run,                     # a run's folder; or what labels a slice, such as a Predictor
-    slices,                  # iterable of slices in HU (H, W)
-    progress: bool = True,   # show a bar
-):                           # iterator of uint8 (H, W)
-    "Labels slice by slice, so that memory stays constant: no slice's result depends on others."
-    predictor = run if callable(run) else Predictor(run)
-    for i, hu in enumerate(progress_bar(slices, desc="predict", show=progress)):
-        yield predictor(to_int16(hu, f"slice {i}"))
 
 # %% ../nbs/16_results.ipynb #75bbe0cf
 @patch
@@ -88,6 +79,16 @@ def _network(self: Predictor, x) -> torch.Tensor:
 def _labels(self: Predictor, logits) -> np.ndarray:
     labels = logits.argmax(0).byte().cpu().numpy()
     return remove_small(labels, self.min_px) if self.min_px > 1 else labels
+
+def predict(
+    run,                     # a run's folder; or what labels a slice, such as a Predictor
+    slices,                  # iterable of slices in HU (H, W)
+    progress: bool = True,   # show a bar
+):                           # iterator of uint8 (H, W)
+    "Labels slice by slice, so that memory stays constant: no slice's result depends on others."
+    predictor = run if callable(run) else Predictor(run)
+    for i, hu in enumerate(progress_bar(slices, desc="predict", show=progress)):
+        yield predictor(to_int16(hu, f"slice {i}"))
 
 # %% ../nbs/16_results.ipynb #25e8b334
 def error_overlay(
@@ -117,13 +118,12 @@ def plot_overlays(
     classes=(0, 1),      # class numbers, one row for each
 ):                       # the figure
     "Errors of several slices, a row per class, with the counts in the titles."
-    across, down = len(slices), len(classes)
-    fig, axs = plt.subplots(down, across, figsize=(3.2*across, 3.7*down), squeeze=False)
+    shape = len(classes), len(slices)
+    fig, axs = plt.subplots(*shape, figsize=(3.2*shape[1], 3.7*shape[0]), squeeze=False)
     for row, c in zip(axs, classes):
         for i, ax in enumerate(row):
-            p, t = preds[i] == c, trues[i] == c
+            p, t, head = preds[i] == c, trues[i] == c, f"{titles[i]}: " if titles else ""
             ax.imshow(error_overlay(slices[i], p, t)); ax.axis("off")
-            head = f"{titles[i]}: " if titles else ""
             ax.set_title(f"{head}{CLASSES[c].replace('_', ' ')}\n{error_text(p, t)}", fontsize=8)
     fig.text(.5, 0, "yellow: agree   red: predicted, not true   green: true, not predicted   –   "
              "not for diagnosis", ha="center", fontsize=9)

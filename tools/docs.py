@@ -150,6 +150,7 @@ def stage(source: Path, dest: Path):
         if p.suffix == ".qmd": (dest/p.name).write_text(mended(p.read_text()))
         elif p.suffix == ".yml": (dest/p.name).write_text(re.sub(r"\b[\w.]+\.ipynb", lambda m: names.get(m[0], m[0]), p.read_text()))
         else: shutil.copy(p, dest)
+    cards.write(dest/"cards.apkg")      # the glossary links to it
 
 
 # For the keyboard: a div that opens by click opens by Enter and by the space bar; what scrolls sideways can be reached.
