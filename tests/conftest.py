@@ -68,6 +68,14 @@ def tiny_run(store, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def python() -> str:
+    "A Python that has imported torch and other large packages already, for scripts in processes of their own; see tools/warm_kernel.py."
+    if sys.platform != "linux": return sys.executable
+    import lessons, warm_kernel
+    return warm_kernel.python(lessons.warm()[5])
+
+
 @pytest.fixture(scope="module")
 def browser():
     "Debian's chromium, closed at the end of each file: Playwright can't be started twice at a time in a process."
