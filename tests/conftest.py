@@ -142,7 +142,11 @@ def _group(nodeid: str) -> str:
 
 
 @pytest.hookimpl(tryfirst=True)      # before -m looks at the marks
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if "table" not in config.option.markexpr:      # minutes each: tools/slow.py asks for them
+        tables = [item for item in items if item.get_closest_marker("table")]
+        if tables: config.hook.pytest_deselected(items=tables)
+        items[:] = [item for item in items if item not in tables]
     for item in items:
         if "browser" in item.fixturenames: item.add_marker("browser")
         if "tiny_run" in item.fixturenames or item.nodeid.removeprefix("tests/").startswith(SLOW): item.add_marker("slow")

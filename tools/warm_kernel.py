@@ -2,8 +2,9 @@
 saved for each (Linux).
 
 Each is a process of its own, as clean as a new one: before the fork none of our code was imported, nothing was computed,
-no thread was started. Jupyter starts this file's `ask`, which is there as long as the kernel is; so does the script `python`
-(see below), which takes what Python takes (-c, -m or a file) and ends as that ended. Signals go through.
+no thread was started. Jupyter starts this file's `ask`, which is there as long as the kernel is; so does the script `python`,
+which takes what Python takes and ends as that ended; Ctrl-C and the end of who asked go through. Kernels take it for their Python, and our commands lie
+beside it.
 """
 import json, os, signal, socket, sys
 
@@ -21,9 +22,11 @@ def start(env: dict) -> list[str]:
         calls.listen()
         command = [sys.executable, __file__, "serve", str(calls.fileno())]
         subprocess.Popen(command, env=env, stdin=subprocess.PIPE, pass_fds=[calls.fileno()], start_new_session=True)
-    asks = [sys.executable, "-I", "-S", __file__, "ask", address]
-    with open(python(address), "w", opener=lambda path, flags: os.open(path, flags, 0o755)) as f:
-        f.write(f'#!/bin/sh\nexec {shlex.join([*asks, "python"])} "$@"\n')
+    asks, folder = [sys.executable, "-I", "-S", __file__, "ask", address], os.path.dirname(sys.executable)
+    scripts = {"python": [], **{name: [os.path.join(folder, name)] for name in os.listdir(folder) if name.startswith("covid_")}}
+    for name, words in scripts.items():
+        with open(os.path.join(os.path.dirname(address), name), "w", opener=lambda path, flags: os.open(path, flags, 0o755)) as f:
+            f.write(f'#!/bin/sh\nexec {shlex.join([*asks, "python", *words])} "$@"\n')
     return [*asks, "kernel", "-f", "{connection_file}"]
 
 
@@ -34,6 +37,7 @@ def python(address: str) -> str:
 
 def ask(address: str, kind: str, *args: str):
     "Ask for a kernel or a Python with this process's environment, folder and output; wait for its end, and end likewise."
+    if kind == "python" and args[0].startswith("-") and args[0] not in ("-c", "-m"): os.execv(sys.executable, [sys.executable, *args])
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as call:
         call.connect(address)
         # Jupyter sends one before it asks a kernel to end
@@ -57,13 +61,14 @@ def serve(fileno: str):
     while sys.stdin not in select.select([calls, sys.stdin], [], [])[0]:
         call, _ = calls.accept()
         if os.fork() == 0:
+            address = calls.getsockname()
             calls.close()
-            return child(call)
+            return child(call, address)
         call.close()
     shutil.rmtree(pathlib.Path(calls.getsockname()).parent)
 
 
-def child(call: socket.socket):
+def child(call: socket.socket, address: str):
     "In the forked process: be what was asked for. It ends when who asked has gone."
     import threading
     message, files, *_ = socket.recv_fds(call, 1 << 20, 3)
@@ -74,7 +79,7 @@ def child(call: socket.socket):
     if kind == "python": return run_python(*args)
     threading.Thread(target=lambda: (call.recv(1), os._exit(1)), daemon=True).start()
     from ipykernel import kernelapp
-    sys.argv[1:] = args
+    sys.argv[1:], sys.executable = args, python(address)
     kernelapp.launch_new_instance()
 
 
@@ -107,6 +112,8 @@ def become(env: dict, folder: str, files: list):
 def run_python(first: str, *more: str):
     "What `python first *more` does."
     import runpy
+    import matplotlib
+    matplotlib.rcParams["backend"] = os.environ.get("MPLBACKEND") or matplotlib.rcsetup._auto_backend_sentinel     # else read when it is imported
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)      # those there are know whether another file can seek
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
