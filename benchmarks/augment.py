@@ -1,73 +1,18 @@
-"""What rotation and mirroring do to a network: trained with and without them, scored on chests in three positions.
+"""Milliseconds for each step of a 512² slice, and slices a second of loaders with more and more processes.
 
-    python benchmarks/augment.py [--seeds 3] [--steps 400]
-    python benchmarks/augment.py --speed      instead: milliseconds for each step of a 512² slice, and loaders, in half a minute
+    python benchmarks/augment.py        half a minute
 
-A small U-Net on computed patients (whole body in view, 64 by 64): 64 to learn from, 48 others to be scored on, as they
-are, upside down, and mirrored. Every setting has the same number of steps and the same seeds. It says something about
-this phantom and this network, and nothing about people.
+What augmentation does to a network: augment_trained.py.
 """
-import argparse, time
+import time
 
 import albumentations as A
 import numpy as np
-import torch
-from torch import nn
 from torch.utils.data import DataLoader
 
 from covid_nbdev.augment import FILL, SliceDataset, train_transforms
-from covid_nbdev.hu import AIR_HU, Standardizer, window
-from covid_nbdev.metrics import ConfusionMatrix
+from covid_nbdev.hu import AIR_HU, Standardizer
 from covid_nbdev.phantom import make_slice
-
-SIDE = 64
-POSITIONS = {"as they are": lambda x: x, "upside down": lambda x: x[..., ::-1, ::-1], "mirrored": lambda x: x[..., ::-1]}
-
-
-def block(a, b): return nn.Sequential(*[m for i in (a, b) for m in (nn.Conv2d(i, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU())])
-
-
-class TinyUNet(nn.Module):
-    def __init__(self, w=12):
-        super().__init__()
-        self.down = nn.ModuleList([block(1, w), block(w, 2*w), block(2*w, 4*w)])
-        self.bottom = block(4*w, 8*w)
-        self.up = nn.ModuleList([block(12*w, 4*w), block(6*w, 2*w), block(3*w, w)])
-        self.classify = nn.Conv2d(w, 4, 1)
-
-    def forward(self, x):
-        skips = []
-        for down in self.down:
-            x = down(x); skips.append(x); x = nn.functional.max_pool2d(x, 2)
-        x = self.bottom(x)
-        for up in self.up: x = up(torch.cat([nn.functional.interpolate(x, scale_factor=2), skips.pop()], 1))
-        return self.classify(x)
-
-
-def gray(hu): return torch.from_numpy(window(hu, -600, 1500))[:, None]
-
-
-def trained(slices, rotate, flip, seed, steps, batch_size=8):
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    transforms = train_transforms(SIDE, SIDE, rotate=rotate, flip=flip, smallest_crop=.85)
-    transforms.set_random_seed(seed)
-    net = TinyUNet()
-    opt = torch.optim.Adam(net.parameters(), 4e-3)
-    sched = torch.optim.lr_scheduler.OneCycleLR(opt, 4e-3, total_steps=steps)
-    for _ in range(steps):
-        items = [transforms(image=slices[i][0].astype(np.float32), mask=slices[i][1]) for i in rng.choice(len(slices), batch_size, False)]
-        x, y = gray(np.stack([i["image"] for i in items])), torch.from_numpy(np.stack([i["mask"] for i in items])).long()
-        loss = nn.functional.cross_entropy(net(x), y)
-        opt.zero_grad(); loss.backward(); opt.step(); sched.step()
-    return net.eval()
-
-
-@torch.no_grad()
-def lesion_miou(net, slices, turn):
-    hu, labels = (turn(np.stack(a)) for a in zip(*slices))
-    pred = net(gray(np.ascontiguousarray(hu))).argmax(1).numpy()
-    return ConfusionMatrix().update(pred, labels).iou()[:2].mean()
 
 
 def naive_rotate(image, degrees):
@@ -91,7 +36,7 @@ class Repeated:
     def __init__(self, n): self.images, self.labels = (np.stack([x]*n) for x in make_slice(seed=20, size=512, style="radiopaedia"))
 
 
-def speed():
+def main():
     store, standardizer = Repeated(64), Standardizer.fit(make_slice(seed=s, size=128)[0] for s in range(4))
     pair, recipe = dict(image=store.images[0].astype(np.float32), mask=store.labels[0]), train_transforms(256, 512)
     steps = {"rotate (naive)": lambda: (naive_rotate(pair["image"], 20), naive_rotate(pair["mask"], 20)),
@@ -104,25 +49,6 @@ def speed():
         start = time.perf_counter()
         n = sum(len(y) for _, y in DataLoader(dataset, batch_size=8, num_workers=workers))
         print(f"{workers} loader processes: {n/(time.perf_counter() - start):5.0f} slices of 512² a second")
-
-
-def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--seeds", type=int, default=3); p.add_argument("--steps", type=int, default=400)
-    p.add_argument("--speed", action="store_true")
-    a = p.parse_args()
-    if a.speed: return speed()
-    train, fresh = ([make_slice(seed=s, size=SIDE, style="radiopaedia") for s in r] for r in (range(64), range(1000, 1048)))
-    print(f"lesion mIoU, mean over {a.seeds} seeds (lowest to highest); {a.steps} steps each\n")
-    print("| rotation | mirroring | " + " | ".join(POSITIONS) + " |\n|---|---|" + "---|"*len(POSITIONS))
-    for rotate in (0, 20, 180):
-        for flip in (0, .5):
-            nets = [trained(train, rotate, flip, seed, a.steps) for seed in range(a.seeds)]
-            cells = []
-            for turn in POSITIONS.values():
-                scores = [lesion_miou(net, fresh, turn) for net in nets]
-                cells.append(f"{np.mean(scores):.3f} ({min(scores):.3f}–{max(scores):.3f})")
-            print(f"| ±{rotate}° | {'half of the slices' if flip else 'no'} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__": main()

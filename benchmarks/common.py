@@ -29,21 +29,21 @@ def logits_of(network, images):
     return torch.cat([network(batch) for batch in images.split(8)])
 
 
-def train_step(network, optimizer, images, truth) -> float:
-    "One step down; the loss before it."
-    loss = cross_entropy(network(images), truth)
+def train_step(network, optimizer, images, truth, weight=None) -> float:
+    "One step down; the loss before it. `weight`: of each class in the loss; None: all the same."
+    loss = cross_entropy(network(images), truth, weight)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
     return loss.item()
 
 
-def train_epoch(network, optimizer, schedule, images, truth, batch: int) -> list[float]:
+def train_epoch(network, optimizer, schedule, images, truth, batch: int, weight=None) -> list[float]:
     "One pass over all slices in random order; the losses."
     network.train()
     losses = []
     for rows in torch.randperm(len(images)).split(batch):
-        losses.append(train_step(network, optimizer, images[rows], truth[rows]))
+        losses.append(train_step(network, optimizer, images[rows], truth[rows], weight))
         schedule.step()
     return losses
 

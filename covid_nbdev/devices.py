@@ -111,7 +111,7 @@ def choose_precision(
     capability: tuple[int, int] | None,      # compute capability of the GPU; None for the CPU and mps
     cpu_bf16: bool = False,                  # what `bf16_pays` says
 ) -> str:                                    # fp32, fp16 or bf16
-    "With auto: on NVIDIA's bf16 from capability 8.0 on, fp16 with tensor cores before it; bf16 if the CPU gains; else fp32."
+    "With auto: NVIDIA's take bf16 from 8.0 on, fp16 with tensor cores before; a CPU bf16 if it gains; else fp32."
     if want not in ("auto", "fp32", "fp16", "bf16"): raise BadInput(f"precision {want!r}", "auto, fp32, fp16, bf16")
     if want == "fp16" and not capability:
         raise BadInput("precision fp16 without a GPU of NVIDIA or AMD", "one of them",

@@ -31,25 +31,32 @@ def split_of(
     n_valid = 24 if n_medseg >= 48 else max(1, n_medseg//4)
     return "valid" if source == "medseg" and number < n_valid else "train"
 
-# %% ../nbs/05_etl.ipynb #ea8dafa8
-def _write_part(part: Part, images_file, labels_file, bar) -> dict:
-    "Stream one source into the two files, and count: slices, pixels, those without a label, with several, padding."
-    codes_seen, padding, empty = np.zeros(16, np.int64), 0, 0        # four channels are a code of four bits
-    none, inside = to_square(np.full(part.images.shape[1:], 255, np.uint8), 255)
-    for i, (hu, n) in enumerate(hu_slices(part.images, part.names[0])):
-        padding, empty = padding + n, empty + int(hu.min() == hu.max())
-        images_file.write(to_square(hu, AIR_HU)[0].tobytes())
-        if part.masks is None: labels = none
-        else:
-            codes = onehot_codes(part.masks[i], f"{part.names[1]}, slice {i}")
-            codes_seen += np.bincount(codes.ravel(), minlength=16)
-            labels = to_square(FOLD_TABLE[codes], 3)[0]
-        labels_file.write(labels.tobytes())
-        bar.update()
+# %% ../nbs/05_etl.ipynb #0be20ec7
+def _labels_of(part: Part, i: int, codes_seen) -> np.ndarray:
+    "Labels of slice i, uint8 (S, S); 255 without a mask. Codes of its channels are counted."
+    if part.masks is None: return to_square(np.full(part.images.shape[1:], 255, np.uint8), 255)[0]
+    codes = onehot_codes(part.masks[i], f"{part.names[1]}, slice {i}")
+    codes_seen += np.bincount(codes.ravel(), minlength=16)           # four channels: 16 codes
+    return to_square(FOLD_TABLE[codes], 3)[0]
+
+def _counts(part: Part, codes_seen) -> dict:
+    "Slices and pixels, where the slices lie in their squares, and odd labels."
+    _, inside = to_square(np.empty(part.images.shape[1:], np.uint8), 0)
     several = codes_seen[[code for code in range(16) if code.bit_count() > 1]]
     return {"slices": len(part), "inside": [[s.start, s.stop] for s in inside],
             "pixels": int(codes_seen.sum()), "unlabeled_px": int(codes_seen[0]),
-            "several_labels_px": int(several.sum()), "padding_px": padding, "empty_slices": empty}
+            "several_labels_px": int(several.sum())}
+
+# %% ../nbs/05_etl.ipynb #ea8dafa8
+def _write_part(part: Part, images_file, labels_file, bar) -> dict:
+    "Stream one source into the two files, and count what was odd."
+    codes_seen, padding, empty = np.zeros(16, np.int64), 0, 0
+    for i, (hu, n) in enumerate(hu_slices(part.images, part.names[0])):
+        images_file.write(to_square(hu, AIR_HU)[0].tobytes())
+        labels_file.write(_labels_of(part, i, codes_seen).tobytes())
+        padding, empty = padding + n, empty + int(hu.min() == hu.max())
+        bar.update()
+    return _counts(part, codes_seen) | {"padding_px": padding, "empty_slices": empty}
 
 # %% ../nbs/05_etl.ipynb #515f7551
 def is_store(
@@ -58,48 +65,60 @@ def is_store(
     "Does this folder hold a store?"
     return all((Path(path)/f).is_file() for f in ("images.npy", "labels.npy", "index.csv"))
 
-def _check_store(images, labels, index):
-    "The three files belong together."
-    found = f"{images.dtype} images {images.shape}, {labels.dtype} labels {labels.shape}, {len(index)} rows of index"
-    agree = images.shape == labels.shape == (len(index), *images.shape[-1:]*2)
-    if not agree or (images.dtype, labels.dtype) != (np.int16, np.uint8):
-        raise BadInput(found, "int16 and uint8 (N, S, S), N rows", "build the store again: covid_etl SRC STORE")
-    if odd := set(index["split"]) - set(SPLITS):
-        raise BadInput(f"the split {sorted(odd)[0]!r} in index.csv", ", ".join(SPLITS))
+def _open_store(path: Path) -> tuple:
+    "Images, labels and index that belong together."
+    if not is_store(path):
+        raise BadInput(f"no store in {path.name or path}", "images.npy, labels.npy and index.csv",
+                       "make one: covid_etl SRC STORE")
+    images, labels = (open_npy(path/name) for name in ("images.npy", "labels.npy"))
+    index = read_table(path/"index.csv", ["source", "number", "patient", "split"])
+    n, side = len(index), images.shape[-1:]
+    found = f"{images.dtype} images {images.shape}, {labels.dtype} labels {labels.shape}, {n} rows"
+    if found != (wanted := f"int16 images {(n, *side*2)}, uint8 labels {(n, *side*2)}, {n} rows"):
+        raise BadInput(found, wanted, "build the store again: covid_etl SRC STORE")
+    if odd := {*index["split"]} - {*SPLITS}: raise BadInput(f"{min(odd)} in index.csv", f"{SPLITS}")
+    return images, labels, index
 
 # %% ../nbs/05_etl.ipynb #38a67fbd
 class Store:
-    "A folder of slices: `images` (int16 HU), `labels` (uint8, 255 = none), `index` (a table). Memory-mapped."
+    "Memory-mapped slices: `images` (int16 HU), `labels` (uint8, 255 = none), `index` (a table)."
     def __init__(self,
         path,    # the folder that build_store wrote
     ):
         self.path = Path(path)
-        if not is_store(self.path):
-            raise BadInput(f"no store in {self.path.name or path}", "images.npy, labels.npy and index.csv",
-                           "make one: covid_etl SRC STORE")
-        self.images, self.labels = open_npy(self.path/"images.npy"), open_npy(self.path/"labels.npy")
-        self.index = read_table(self.path/"index.csv", ["source", "number", "patient", "split"])
-        _check_store(self.images, self.labels, self.index)
+        self.images, self.labels, self.index = _open_store(self.path)
         try: self.report = json.loads((self.path/"etl.json").read_text(encoding="utf-8"))
         except (OSError, ValueError): self.report = {}      # a store works without it
         self.size = self.images.shape[1]
-        ends = next((r["inside"] for r in self.report.values() if "inside" in r), [(0, self.size)]*2)
-        self.inside = tuple(slice(*e) for e in ends)        # rows and columns of the slices as they came
+        ends = [r["inside"] for r in self.report.values() if "inside" in r] + [[(0, self.size)]*2]
+        self.inside = tuple(slice(*e) for e in ends[0])   # rows, columns of the slices as they came
 
     def __len__(self) -> int: return len(self.index)
+    def __reduce__(self): return Store, (self.path,)   # in another process it opens the files again
     def __repr__(self):
-        return f"Store of {len(self)} slices, {self.size}×{self.size}: {self.index['split'].value_counts().to_dict()}"
-    def __reduce__(self): return Store, (self.path,)   # a loader process opens the files for itself
+        counts = self.index["split"].value_counts().to_dict()
+        return f"Store of {len(self)} slices, {self.size}×{self.size}: {counts}"
 
 # %% ../nbs/05_etl.ipynb #34c2cc1d
 def _notes(parts: list, report: dict):
     "What was changed, or is odd: a line for each."
+    some_named = any(any(p.patients) for p in parts)
     for p in parts:
-        r, (height, width) = report[p.source], p.images.shape[1:]
-        if height != width: yield f"{p.names[0]}: slices of {height}×{width}, put into squares with a rim of air"
-        if r["padding_px"]: yield f"{p.names[0]}: {r['padding_px']} pixels of padding, never measured, set to air"
-        if r["empty_slices"]: yield f"{p.names[0]}: slices with a single value, nothing to see: {r['empty_slices']}"
-        if not any(p.patients) and any(any(q.patients) for q in parts): yield f"patients.csv names no {p.source} slice"
+        r, (height, width), file = report[p.source], p.images.shape[1:], p.names[0]
+        padding, empty = r["padding_px"], r["empty_slices"]
+        if height != width:
+            yield f"{file}: slices of {height}×{width}, put into squares with a rim of air"
+        if padding: yield f"{file}: {padding} pixels of padding, never measured, set to air"
+        if empty: yield f"{file}: slices with a single value, nothing to see: {empty}"
+        if some_named and not any(p.patients): yield f"patients.csv names no {p.source} slice"
+
+def _index(parts: list):
+    "A table: source, number, patient and split of each slice."
+    import pandas as pd
+    n_medseg = next(len(p) for p in parts if p.source == "medseg")
+    rows = [(p.source, i, patient, split_of(p.source, i, n_medseg))
+            for p in parts for i, patient in enumerate(p.patients)]
+    return pd.DataFrame(rows, columns=["source", "number", "patient", "split"])
 
 # %% ../nbs/05_etl.ipynb #cf998f24
 def build_store(
@@ -108,15 +127,12 @@ def build_store(
     progress: bool = True,   # show a progress bar
 ) -> Store:
     "Kaggle's layout to a store, one slice at a time; nothing is left behind if it fails."
-    import pandas as pd
     parts = open_competition(src)
-    medseg = next(p for p in parts if p.source == "medseg").images
-    n, side = sum(map(len, parts)), max(medseg.shape[1:])
-    rows = [(p.source, i, p.patients[i], split_of(p.source, i, len(medseg))) for p in parts for i in range(len(p))]
+    n, side = sum(map(len, parts)), max(max(p.images.shape[1:]) for p in parts)
     with atomic_folder(dest) as tmp:
-        needed = n*side*side*3     # bytes
-        if needed > (free := shutil.disk_usage(tmp).free): raise disk_full(Path(dest), needed, free)
-        pd.DataFrame(rows, columns=["source", "number", "patient", "split"]).to_csv(tmp/"index.csv", index=False)
+        needed, free = n*side*side*3, shutil.disk_usage(tmp).free     # bytes
+        if needed > free: raise disk_full(Path(dest), needed, free)
+        _index(parts).to_csv(tmp/"index.csv", index=False)
         with (start_npy(tmp/"images.npy", (n, side, side), np.int16) as images_file,
               start_npy(tmp/"labels.npy", (n, side, side), np.uint8) as labels_file,
               progress_bar(total=n, desc="slices", show=progress) as bar):
@@ -140,7 +156,8 @@ def check_trainable(
     "Raise `BadInput` unless there is something to train and to validate on, with labels 0 to 3."
     rows = split(store)
     if len(rows.train) < 2 or len(rows.valid) < 1:
-        raise BadInput(f"{len(rows.train)} training and {len(rows.valid)} validation slices", "2 and 1 or more")
+        found = f"{len(rows.train)} training and {len(rows.valid)} validation slices"
+        raise BadInput(found, "2 and 1 or more")
     for row in (*rows.train, *rows.valid):
         if (top := store.labels[row].max()) > 3:
-            raise BadInput(f"the label {top} in row {row} of labels.npy", "classes 0 to 3 where there is a mask")
+            raise BadInput(f"the label {top} in row {row} of labels.npy", "classes 0 to 3 here")

@@ -39,31 +39,6 @@ class Difference(NamedTuple):
     ci95: tuple[float, float]     # 95 % bootstrap interval of that mean
     p: float                      # how often chance alone gives a mean as far from 0, or farther
 
-# %% ../nbs/17_evidence.ipynb #ab52e0ac
-def paired_difference(
-    a,                      # (N,) score of each slice by one way; NaN where it has none
-    b,                      # (N,) score of the same slices by the other way
-    groups=None,            # (N,) patient of each slice; None if every slice stands for itself
-    n_draws: int = 10_000,  # bootstrap draws, and draws of signs
-) -> Difference:
-    "Mean of a − b over the slices that have both scores, by patient."
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    of = np.arange(len(a)) if groups is None else np.asarray(groups)
-    if not a.shape == b.shape == of.shape or a.ndim != 1:
-        raise BadInput(f"scores {a.shape}, {b.shape}, groups {of.shape}",
-                       "one each for every slice")
-    if np.isinf([a, b]).any(): raise BadInput("an infinite score", "finite ones, or NaN for none")
-    both = ~np.isnan(a - b)
-    patient, change = np.unique(of[both], return_inverse=True)[1], (a - b)[both]
-    total, slices = np.bincount(patient, change), np.bincount(patient)
-    n, rng = len(total), np.random.default_rng(0)
-    if n < 2: raise BadInput(f"patients (or slices) with both scores: {n}", "2 or more")
-    drawn = rng.integers(0, n, (n_draws, n))
-    low, high = np.percentile(total[drawn].sum(1)/slices[drawn].sum(1), [2.5, 97.5])
-    p = _sign_flip(total, n_draws, rng)
-    return Difference(float(change.mean()), (float(low), float(high)), p)
-
-# %% ../nbs/17_evidence.ipynb #aa5651ef
 def _sign_flip(total, n_draws, rng) -> float:
     "How often is the sum as far from 0, if each patient's total has either sign?"
     n, exact = len(total), 2**len(total) <= n_draws
@@ -72,6 +47,35 @@ def _sign_flip(total, n_draws, rng) -> float:
     rounding = 1e-9*np.abs(total).sum()
     as_far = np.abs((1 - 2*flip) @ total) >= abs(total.sum()) - rounding
     return float(as_far.mean() if exact else (1 + as_far.sum())/(1 + n_draws))   # ours, too
+
+# %% ../nbs/17_evidence.ipynb #ab52e0ac
+def _by_patient(a, b, groups) -> tuple:
+    "Sum of a − b and number of slices, of each patient that has both scores."
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    of = np.arange(len(a)) if groups is None else np.asarray(groups)
+    if not a.shape == b.shape == of.shape or a.ndim != 1:
+        raise BadInput(f"scores {a.shape}, {b.shape}, groups {of.shape}",
+                       "one each for every slice")
+    if np.isinf([a, b]).any(): raise BadInput("an infinite score", "finite ones, or NaN for none")
+    both = ~np.isnan(a - b)
+    patient = np.unique(of[both], return_inverse=True)[1]
+    return np.bincount(patient, (a - b)[both]), np.bincount(patient)
+
+# %% ../nbs/17_evidence.ipynb #20013d38
+def paired_difference(
+    a,                      # (N,) score of each slice by one way; NaN where it has none
+    b,                      # (N,) score of the same slices by the other way
+    groups=None,            # (N,) patient of each slice; None if every slice stands for itself
+    n_draws: int = 10_000,  # bootstrap draws, and draws of signs
+) -> Difference:
+    "Mean of a − b over the slices that have both scores, by patient."
+    total, slices = _by_patient(a, b, groups)
+    n, rng = len(total), np.random.default_rng(0)
+    if n < 2: raise BadInput(f"patients (or slices) with both scores: {n}", "2 or more")
+    drawn = rng.integers(0, n, (n_draws, n))
+    low, high = np.percentile(total[drawn].sum(1)/slices[drawn].sum(1), [2.5, 97.5])
+    p = _sign_flip(total, n_draws, rng)
+    return Difference(float(total.sum()/slices.sum()), (float(low), float(high)), p)
 
 # %% ../nbs/17_evidence.ipynb #b23d4f95
 class Detection(NamedTuple):

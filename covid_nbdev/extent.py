@@ -22,30 +22,35 @@ def lesion_extent(
     lung = ground_glass + consolidation + other
     percent = lambda n: 100*n/lung if lung else float("nan")
     return {"lung_px": lung, "ground_glass_px": ground_glass, "consolidation_px": consolidation,
-            "ground_glass_percent": percent(ground_glass), "consolidation_percent": percent(consolidation)}
+            "ground_glass_percent": percent(ground_glass),
+            "consolidation_percent": percent(consolidation)}
 
 # %% ../nbs/18_extent.ipynb #ef14157f
 def extent_table(
     slices_labels,       # iterable of uint8 (H, W)
-) -> pd.DataFrame:       # columns slice, then those of lesion_extent; last row "all": the whole scan
+) -> pd.DataFrame:       # slice, then lesion_extent's columns; last row "all": the whole scan
     "Extent per slice, and of the whole scan in the last row."
-    table = pd.DataFrame([{"slice": i, **lesion_extent(labels)} for i, labels in enumerate(slices_labels)])
+    rows = [{"slice": i, **lesion_extent(labels)} for i, labels in enumerate(slices_labels)]
+    table = pd.DataFrame(rows)
     whole = {"slice": "all", **table.filter(like="_px").sum()}
     for name in ("ground_glass", "consolidation"):
-        whole[f"{name}_percent"] = 100*whole[f"{name}_px"]/whole["lung_px"] if whole["lung_px"] else np.nan
+        lesion, lung = whole[f"{name}_px"], whole["lung_px"]
+        whole[f"{name}_percent"] = 100*lesion/lung if lung else np.nan
     return pd.concat([table.astype({"slice": object}), pd.DataFrame([whole])], ignore_index=True)
 
 # %% ../nbs/18_extent.ipynb #0a0f9dd8
 def agreement(
     measured,        # (n,) values of the method under test, such as percent of the lung
     reference,       # (n,) values of the same cases that count as true, or another reader's
-) -> dict:           # mean_error, sd, and low and high: the limits of agreement; in the unit of the values
-    "Bland and Altman: about 95 % of the errors, measured minus reference, lie between low and high."
+) -> dict:           # mean_error, sd, low and high (the limits of agreement), in the values' unit
+    "Bland and Altman: about 95 % of errors, measured minus reference, lie between low and high."
     measured, reference = np.asarray(measured, float), np.asarray(reference, float)
     if measured.shape != reference.shape or measured.ndim != 1 or len(measured) < 2:
-        raise BadInput(f"values of shape {measured.shape} and {reference.shape}", "two or more pairs of values")
+        raise BadInput(f"values of shape {measured.shape} and {reference.shape}",
+                       "two or more pairs of values")
     errors = measured - reference
-    if not np.isfinite(errors).all(): raise BadInput("NaN among the values", "numbers", "leave out scans without lung")
+    if not np.isfinite(errors).all():
+        raise BadInput("NaN among the values", "numbers", "leave out scans without lung")
     mean, sd = float(errors.mean()), float(errors.std(ddof=1))
     return {"mean_error": mean, "sd": sd, "low": mean - 1.96*sd, "high": mean + 1.96*sd}
 

@@ -15,14 +15,18 @@ import numpy as np
 from .anatomy import body_views, make_patient, medseg_slice, render, volume_slices
 from .core import atomic_folder, BadInput, progress_bar, start_npy
 
-# %% ../nbs/04_phantom.ipynb #378167a3
+# %% ../nbs/04_phantom.ipynb #a649166e
 LABELS = "reader", "truth"
 
-def _check_request(size, seed, labels="reader"):
-    if size < 64 or size % 32: raise BadInput(f"size {size}", "a multiple of 32, at least 64", "try 256 or 512")
+def _check_request(size, seed, labels, style="medseg"):
+    if size < 64 or size % 32:
+        raise BadInput(f"size {size}", "a multiple of 32, at least 64", "try 256 or 512")
     if seed < 0: raise BadInput(f"seed {seed}", "a whole number, 0 or more")
     if labels not in LABELS: raise BadInput(f"labels {labels!r}", "'reader' or 'truth'")
+    if style not in ("medseg", "radiopaedia"):
+        raise BadInput(f"style {style!r}", "'medseg' or 'radiopaedia'")
 
+# %% ../nbs/04_phantom.ipynb #378167a3
 def make_volume(
     seed: int,            # the patient
     n_slices: int = 40,   # at equal distances
@@ -46,8 +50,7 @@ def make_slice(
     labels: str = "reader",  # as the phantom's reader draws them; or "truth"
 ) -> tuple:                  # hu int16 (H, W), labels uint8 (H, W)
     "One slice of one patient, with lesions in nearly all cases."
-    _check_request(size, seed, labels)
-    if style not in ("medseg", "radiopaedia"): raise BadInput(f"style {style!r}", "'medseg' or 'radiopaedia'")
+    _check_request(size, seed, labels, style)
     p = make_patient(seed, style)
     if style == "medseg": hu, *both = medseg_slice(p, size, number)
     else:
@@ -69,33 +72,56 @@ def pixel_auc(
     return float((b*(a.cumsum() - a/2)).sum()/(a.sum()*b.sum()))
 
 # %% ../nbs/04_phantom.ipynb #b8f64838
-_ABOUT = ("Computed by covid_nbdev.phantom, from formulas and random numbers: there are no patients here.\n"
-          "For learning and testing: no evidence of clinical performance, not for diagnosis.\n")
+_ABOUT = """Computed by covid_nbdev.phantom, from formulas and random numbers: no patients.
+For learning and testing: no evidence of clinical performance, not for diagnosis.
+"""
 
-# %% ../nbs/04_phantom.ipynb #9978d930
 def radiopaedia_part(n, size, seed, labels):
     "n slices in volumes of 16 or more, nine volumes at most -> patient, hu, labels."
     for v, part in enumerate(np.array_split(np.arange(n), np.clip(n//16, 1, 9))):
-        for hu, *both in volume_slices(1_000_000*seed + 400_000 + v, len(part), size, published=True):
+        patient_seed = 1_000_000*seed + 400_000 + v
+        for hu, *both in volume_slices(patient_seed, len(part), size, published=True):
             yield f"R{seed}-{v}", hu, both[LABELS.index(labels)]
 
 def medseg_part(n, size, seed, labels, first=0):
     "One slice of each patient, except that every tenth patient gives two -> patient, hu, labels."
-    slices = [(patient, number) for patient in range(n) for number in range(2 if patient % 10 == 4 else 1)]
+    slices = [(p, number) for p in range(n) for number in range(2 if p % 10 == 4 else 1)]
     for patient, number in slices[:n]:
         slice_seed = 1_000_000*seed + first + patient
-        yield f"M{seed}-{first + patient}", *make_slice(slice_seed, size, number=number, labels=labels)
+        yield f"M{seed}-{first + patient}", *make_slice(slice_seed, size, "medseg", number, labels)
 
+# %% ../nbs/04_phantom.ipynb #9978d930
 def write_part(folder, source, test, n, size, slices, bar):
     "Stream one source into its files -> source, number, patient of each slice."
     with ExitStack() as files:
-        images = files.enter_context(start_npy(folder/f"{test}images_{source}.npy", (n, size, size, 1)))
-        masks = None if test else files.enter_context(start_npy(folder/f"masks_{source}.npy", (n, size, size, 4)))
+        def start(kind, channels):
+            path = folder/f"{test}{kind}_{source}.npy"
+            return files.enter_context(start_npy(path, (n, size, size, channels)))
+        images, masks = start("images", 1), None if test else start("masks", 4)
         for number, (patient, hu, labels) in enumerate(slices):
             images.write(hu.astype("<f4").tobytes())
             if masks: masks.write((labels[..., None] == np.arange(4)).astype("<f4").tobytes())
             bar.update()
             yield test + source, number, patient
+
+# %% ../nbs/04_phantom.ipynb #ee04efdd
+def all_parts(n_radiopaedia, n_medseg, n_test, *how):
+    "Source, start of the file's name, number of slices, slices."
+    counts = dict(n_radiopaedia=n_radiopaedia, n_medseg=n_medseg, n_test=n_test)
+    for (name, n), least in zip(counts.items(), (0, 1, 1)):
+        if n < least: raise BadInput(f"{name}={n}", f"{least} or more")
+    return [("radiopedia", "", n_radiopaedia, radiopaedia_part(n_radiopaedia, *how)),
+            ("medseg", "", n_medseg, medseg_part(n_medseg, *how)),
+            ("medseg", "test_", n_test, medseg_part(n_test, *how, first=800_000))]
+
+def write_parts(folder, parts, size):
+    "The arrays, and patients.csv."
+    rows = [("source", "number", "patient")]
+    with progress_bar(total=sum(n for _, _, n, _ in parts), desc="phantom") as bar:
+        for source, test, n, slices in parts:
+            if n: rows += write_part(folder, source, test, n, size, slices, bar)
+    with open(folder/"patients.csv", "w", newline="", encoding="utf-8") as f:
+        csv.writer(f).writerows(rows)
 
 # %% ../nbs/04_phantom.ipynb #c87593fb
 def write_phantom_dataset(
@@ -109,15 +135,8 @@ def write_phantom_dataset(
 ) -> Path:                     # dest
     "Write the phantom in Kaggle's layout, slice by slice."
     _check_request(size, seed, labels)
-    for name, n, least in (("n_radiopaedia", n_radiopaedia, 0), ("n_medseg", n_medseg, 1), ("n_test", n_test, 1)):
-        if n < least: raise BadInput(f"{name}={n}", f"{least} or more")
-    parts = [("radiopedia", "", n_radiopaedia, radiopaedia_part(n_radiopaedia, size, seed, labels)),
-             ("medseg", "", n_medseg, medseg_part(n_medseg, size, seed, labels)),
-             ("medseg", "test_", n_test, medseg_part(n_test, size, seed, labels, first=800_000))]
-    rows = [("source", "number", "patient")]
-    with atomic_folder(dest) as folder, progress_bar(total=sum(part[2] for part in parts), desc="phantom") as bar:
-        for source, test, n, slices in parts:
-            if n: rows += write_part(folder, source, test, n, size, slices, bar)
-        with open(folder/"patients.csv", "w", newline="", encoding="utf-8") as f: csv.writer(f).writerows(rows)
+    parts = all_parts(n_radiopaedia, n_medseg, n_test, size, seed, labels)
+    with atomic_folder(dest) as folder:
+        write_parts(folder, parts, size)
         (folder/"README.txt").write_text(_ABOUT, "utf-8")
     return Path(dest)

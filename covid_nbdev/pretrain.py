@@ -52,7 +52,8 @@ def recipe(
     same = {name: getattr(config, name) for name in ("encoder", "upsample", "seed", "precision", "workers")}
     first = TrainConfig(epochs=epochs, patience=max(epochs, 1), size=min(config.size, 256), batch_size=8, lr=3e-3,
                         rotate=10, loss="ce+dice", **same)
-    settings = {name: value for name, value in asdict(first.check()).items() if name not in ("weights", "workers", "jitter")}
+    settings = asdict(first.check())
+    for name in ("weights", "workers", "jitter"): del settings[name]      # the first two decide nothing; no jitter here
     return first, {"phantom": PHANTOM_VERSION, "slices": slices} | settings
 
 def _entry(settings: dict) -> Path:

@@ -71,7 +71,9 @@ def measure(
     right = np.concatenate([(pred == true).ravel() for pred, true in zip(preds, trues)])
     metrics["lesion_miou_per_patient"] = _number(np.nanmean(each)) if np.isfinite(each).any() else None
     metrics |= _lesion_scores(preds, trues, rival, groups)
-    return metrics | {"ece": reliability(sure, right).ece, "ci95": ci95}, preds
+    lesion = np.concatenate([(pred < 2).ravel() for pred in preds])
+    ece_lesion = _number(reliability(sure[lesion], right[lesion]).ece) if lesion.any() else None
+    return metrics | {"ece": reliability(sure, right).ece, "ece_lesion": ece_lesion, "ci95": ci95}, preds
 
 # %% ../nbs/18a_report.ipynb #1e815030
 def write_submission(
@@ -112,7 +114,8 @@ def _score_tables(metrics: dict) -> str:
 | any-lesion Dice of a slice, minus the thresholds' | {_text(paired['difference'])} | {_text(paired['ci95'])} |
 | border within 2 pixels (surface Dice, any lesion) | {_text(metrics['surface_dice'])} | |
 | farthest border error (HD95, median), pixels | {_text(metrics['hd95_px'])} | |
-| calibration error of the probabilities | {_text(metrics['ece'])} | |
+| calibration error of the probabilities, all pixels | {_text(metrics['ece'])} | |
+| the same of pixels marked as lesion | {_text(metrics.get('ece_lesion'))} | |
 
 {lesions['found']} of {lesions['found'] + lesions['missed']} areas of lesion were found (a tenth of the area counts), \
 with {lesions['false_per_slice']:.1f} false ones per slice.

@@ -256,7 +256,6 @@ def evaluate(
     "Measure the best model at the masks' own resolution, beside the threshold baseline."
     return _evaluate(run if callable(run) else Predictor(run), store, progress)[:2]
 
-# %% ../nbs/16_results.ipynb #5c0a7e11
 def results_table(
     metrics: dict,          # as in metrics.json
 ) -> pd.DataFrame:

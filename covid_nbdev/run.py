@@ -6,16 +6,7 @@
 __all__ = ['save_config', 'load_config', 'load_model', 'lock_run', 'train_run', 'train_parallel']
 
 # %% ../nbs/14a_run.ipynb #b7f7b92c
-import errno
-import json
-import math
-import os
-import platform
-import re
-import subprocess
-import sys
-import threading
-import time
+import errno, json, math, os, platform, re, subprocess, sys, threading, time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256

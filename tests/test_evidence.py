@@ -11,6 +11,9 @@ from covid_nbdev.core import BadInput
 from covid_nbdev.evidence import bootstrap_interval, paired_difference, lesion_detection, reliability
 from covid_nbdev.phantom import write_phantom_dataset
 
+sys.path.insert(0, str(ROOT/"benchmarks"))
+import calibration
+
 
 def test_interval_by_patient_is_wider_than_by_slice():
     rng = np.random.default_rng(0)
@@ -126,3 +129,47 @@ def test_areas_by_hand():
     assert lesion_detection(large, both) == (2, 0, 0)
     for bad in (0, 1.5):
         with pytest.raises(BadInput): lesion_detection(one, one, min_overlap=bad)
+
+
+# ---- benchmarks/calibration.py and its table
+
+def table(): return pd.read_csv(ROOT/"covid_nbdev"/"tables"/"calibration.csv", comment="#")
+
+
+def test_calibration_table_is_complete_and_agrees_with_itself():
+    rows = table()
+    assert {*zip(rows.weights, rows.seed)} == {(name, seed) for name in ("none", "balanced", "balanced, undone") for seed in range(3)}
+    pixels, promised, kept = (rows.filter(regex=f"^{what}_").to_numpy() for what in ("pixels", "promised", "kept"))
+    share = pixels/pixels.sum(1, keepdims=True)
+    gap = np.nansum(share*np.abs(promised - kept), axis=1)
+    assert gap == pytest.approx(rows.ece_lesion.to_numpy(), abs=2e-4)
+    assert np.nansum(share*kept, axis=1) == pytest.approx(rows.accuracy.to_numpy(), abs=2e-4)
+    assert rows[["ground_glass", "consolidation"]].mean(axis=1).to_numpy() == pytest.approx(rows.lesion_miou.to_numpy(), abs=2e-4)
+
+
+def test_weights_are_undone():
+    "A promise of w·p, made to add up to 1, gives p again when the logarithm of w is taken from the logit."
+    import torch
+    p, w = torch.tensor([.1, .2, .3, .4]), torch.tensor([6., 3., 1., .5])
+    weighted = w*p/(w*p).sum()
+    assert (weighted.log() + 3 - w.log()).softmax(0).tolist() == pytest.approx(p.tolist(), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_one_calibration_again():
+    "Seed 0 with weights: about as the table says. (Another processor takes another path.)"
+    (images, truth), fresh = (calibration.as_tensors(calibration.patients(seeds, calibration.SIDE)) for seeds in (calibration.TRAIN, calibration.FRESH))
+    weight = calibration.balanced_weights(np.bincount(truth.ravel(), minlength=4))
+    found = calibration.judge(calibration.logits_of(calibration.train(0, images, truth, weight), fresh[0]), fresh[1])
+    shipped = table().query("weights == 'balanced' and seed == 0").iloc[0]
+    for name in ("lesion_miou", "ece_lesion", "accuracy"): assert found[name] == pytest.approx(shipped[name], abs=.05), name
+
+
+def test_lesson_17_says_what_transfer_measured():
+    "The table of computed to real slices, as the script wrote it."
+    text = (ROOT/"nbs"/"17_evidence.ipynb").read_text(encoding="utf-8")
+    table = pd.read_csv(ROOT/"covid_nbdev"/"tables"/"transfer.csv", comment="#", index_col="row")
+    for row in ("thresholds", "phantom-1x", "real", "phantom-real"):
+        line = table.loc[row]
+        seeds = "" if row == "thresholds" else f"{line.lesion_miou_of_seeds} "
+        assert f"| {line.lesion_miou:.3f} | {line.lesion_miou_low:.3f} to {line.lesion_miou_high:.3f} | {seeds}|" in text, row

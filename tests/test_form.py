@@ -31,6 +31,7 @@ def test_opening(nb):
     assert "**What the deck says" in text
     spanish = re.search(r'^::: \{\.callout-note collapse="true"\}\n## En español\n(.+?)\n:::$', text, re.M | re.S)
     assert spanish and 80 <= words(spanish[1]) <= 150, spanish and words(spanish[1])
+    assert spanish[1].startswith('\n::: {lang="es"}\n'), "a screen reader must know the language"
     assert re.search(r"\(\*[^*]+\*", spanish[1]), "terms in both languages"
 
 

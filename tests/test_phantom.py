@@ -1,5 +1,6 @@
 """The phantom: deterministic, coherent, calibrated on reality; its files whole or absent."""
 import csv
+import functools
 import hashlib
 import os
 import signal
@@ -21,6 +22,8 @@ from covid_nbdev.phantom import make_slice, make_volume, pixel_auc, write_phanto
 from covid_nbdev.scanner import Acquisition, View, as_picture, axis_mm, make_acquisition, scanned
 
 
+patient = functools.cache(make_patient)      # drawing one takes longer than its slice; nothing here changes what this gives
+
 def iou(a, b, c): return ((a == c) & (b == c)).sum()/max(1, ((a == c) | (b == c)).sum())
 
 def corr(a, b): return float(np.corrcoef(np.ravel(a), np.ravel(b))[0, 1])
@@ -29,7 +32,7 @@ def corr(a, b): return float(np.corrcoef(np.ravel(a), np.ravel(b))[0, 1])
 @pytest.fixture(scope="module")
 def medseg():
     "64 patients in MedSeg's style: hu, labels as drawn, truth."
-    return [np.stack(part) for part in zip(*(medseg_slice(make_patient(seed), 128) for seed in range(64)))]
+    return [np.stack(part) for part in zip(*(medseg_slice(patient(seed), 128) for seed in range(64)))]
 
 @pytest.fixture(scope="module")
 def volumes(): return [make_volume(seed, 27, 96) for seed in range(6)]
@@ -105,7 +108,7 @@ def test_hu_of_tissues():
 @pytest.mark.parametrize("seed", range(12))
 def test_vessels_at_every_level(seed):
     "No bald band: until November 2026 both trees of a lung began at one level, and below it the share fell to a third."
-    p, x, y, shares = make_patient(seed), axis_mm(0, 290, 64), axis_mm(0, 250, 56), []
+    p, x, y, shares = patient(seed), axis_mm(0, 290, 64), axis_mm(0, 250, 56), []
     for z in range(40, 201, 5):
         inside, cover = lung_depth(p, x[None], y[:, None], z) > 6, tube_coverage(View(x, y, float(z)), p.vessels)
         shares.append([cover[inside & side].mean() for side in (True, x < 0, x > 0)])      # both lungs, right, left
@@ -170,7 +173,7 @@ def ill_and_well():
     "40 patients without noise: HU ill, HU well, truth, where air was."
     found = []
     for seed in range(40):
-        p = make_patient(seed)
+        p = patient(seed)
         view = View(axis_mm(0, 290, 192), axis_mm(0, 240, 160), fullest_level(p, np.random.default_rng(0)))
         ill, _, truth = render(p, view, 0)
         well = render(replace(p, lesions=p.lesions[:0]), view, 0)[0]
@@ -189,7 +192,7 @@ def test_ground_glass_is_seen_at_first_sight(ill_and_well):
 
 def test_lesions_stop_at_fissures():
     "A haze over everything, that started in one lobe."
-    p = make_patient(3)
+    p = patient(3)
     view = View(axis_mm(0, 290, 290), axis_mm(0, 240, 240), 130.)
     xy = np.meshgrid(view.x, view.y)
     depth, still = lung_depth(p, *xy, view.z), np.zeros(view.shape, np.float32)

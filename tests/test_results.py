@@ -1,7 +1,8 @@
 """Cleaning of small islands: its properties on random masks, and as an option of the predictor. metrics.json is explained."""
-import json, re, shutil
+import ast, json, re, shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import ndimage
@@ -13,7 +14,8 @@ from covid_nbdev.etl import split, Store
 from covid_nbdev.extent import agreement
 from covid_nbdev.metrics import ConfusionMatrix
 from covid_nbdev.report import model_card, write_results
-from covid_nbdev.results import TELLING_TITLES, evaluate, plot_overlays, Predictor, remove_small, telling_slices
+from covid_nbdev.phantom import make_slice
+from covid_nbdev.results import TELLING_TITLES, evaluate, plot_overlays, Predictor, remove_small, telling_slices, ThresholdBaseline
 from covid_nbdev.run import load_config
 
 TOUCHING = np.ones((3, 3))
@@ -165,3 +167,17 @@ def test_every_number_of_metrics_json_is_explained(tiny_run):
     keys = set(json.loads((tiny_run/"metrics.json").read_text()))
     assert {"n_train", "miou", "baseline", "ci95"} <= keys
     assert keys <= listed and all(lists)
+
+
+def test_lesson_16s_thresholds_are_the_tables():
+    "The intervals that the lesson writes down give the pixels of book.csv. (Another processor rounds differently.)"
+    rows = pd.read_csv(ROOT/"covid_nbdev"/"tables"/"book.csv", comment="#").query("predictor == 'thresholds'").set_index("patient")
+    text = (ROOT/"nbs"/"16_results.ipynb").read_text(encoding="utf-8")
+    intervals = re.search(r"thresholds = ThresholdBaseline\((\{.+?\})\)", text)[1]
+    baseline = ThresholdBaseline(ast.literal_eval(intervals))
+    for patient in (1000, 1013, 1039):
+        hu, true = make_slice(patient, 128, style="medseg")
+        pred = baseline(hu)
+        for c, name in enumerate(("ground_glass", "consolidation")):
+            found = ((pred == c) & (true == c)).sum(), ((pred == c) & (true != c)).sum(), ((pred != c) & (true == c)).sum()
+            assert np.allclose(found, [rows.loc[patient, f"{what}_{name}"] for what in ("tp", "fp", "fn")], atol=6)

@@ -47,7 +47,7 @@ def test_run_folder(tiny_run):
     m = json.loads((tiny_run/"metrics.json").read_text())
     assert {"n_train", "n_valid", "epoch", "train_size", "mask_size", "iou", "precision", "recall", "miou", "lesion_miou", "lesion_f1",
             "any_lesion_dice", "miou_per_image", "miou_by_batch", "ci95", "baseline", "lesion_miou_per_patient", "surface_dice", "hd95_px",
-            "lesions", "paired", "ece"} == m.keys()
+            "lesions", "paired", "ece", "ece_lesion"} == m.keys()
     assert set(m["lesions"]) == {"found", "missed", "false_per_slice"} and set(m["paired"]) == {"threshold"}
     assert set(m["baseline"]["threshold"]) == {"iou", "miou", "lesion_miou", "intervals_hu"} and set(m["miou_by_batch"]) == {"1", "8", "24"}
     assert set(m["ci95"]) == {"miou", "lesion_miou"}

@@ -17,6 +17,7 @@ sys.modules["rfc3987_syntax"] = None    # where there is one, nbformat's import 
 import nbformat
 import yaml
 
+import cards
 import house
 from house import ROOT
 
@@ -245,6 +246,7 @@ def main():
     else:
         try: out, how = pip_only(a.out.resolve()), "smalldocs (packages from PyPI alone; Quarto not used)"
         except ValueError as e: sys.exit(f"the site was not built: {e}")
+    cards.write(out/"cards.apkg")
     print(f"{len(list(out.glob('*.html')))} pages in {out.name}/ by {how}, {time.time() - start:.0f} s")
     if a.serve is not None: serve(out, a.serve)
 
