@@ -3,8 +3,8 @@ saved for each (Linux).
 
 Each is a process of its own, as clean as a new one: before the fork none of our code was imported, nothing was computed,
 no thread was started. Jupyter starts this file's `ask`, which is there as long as the kernel is; so does the script `python`,
-which takes what Python takes and ends as that ended; Ctrl-C and the end of who asked go through. Kernels take it for their Python, and our commands lie
-beside it.
+which takes what Python takes and ends as that ended; Ctrl-C and the end of who asked go through. Kernels take it for their
+Python, and our commands lie beside it.
 """
 import json, os, signal, socket, sys
 
