@@ -1,5 +1,5 @@
 """Intervals and paired differences, against SciPy and by hand; benchmarks/transfer.py goes on where it was stopped."""
-import subprocess
+import subprocess, sys
 
 import numpy as np
 import pandas as pd
