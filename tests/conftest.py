@@ -68,6 +68,14 @@ def tiny_run(store, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def python() -> str:
+    "A Python that has imported torch and other large packages already, for scripts in processes of their own; see tools/warm_kernel.py."
+    if sys.platform != "linux": return sys.executable
+    import lessons, warm_kernel
+    return warm_kernel.python(lessons.warm()[5])
+
+
 @pytest.fixture(scope="module")
 def browser():
     "Debian's chromium, closed at the end of each file: Playwright can't be started twice at a time in a process."
@@ -117,8 +125,9 @@ def temporary_files(tmp_path_factory):
 
 # ---- make test shares the tests out over two processes (pytest-xdist); what belongs together stays in one of them
 # By seconds, the longest first: the last ones to start must be short, or one process waits for the other.
-LONGEST_FIRST = ("test_demo", "00_first_model", "16_results", "test_parallel", "test_site", "test_kernel", "14_train", "08_augment", "23_cli",
-                 "test_train", "test_commands", "14a_run", "13_adam", "test_phantom", "test_runs", "07_leaks", "20_privacy", "18a_report", "test_real")
+LONGEST_FIRST = ("test_demo", "00_first_model", "test_site", "16_results", "test_commands", "test_phantom", "test_kernel", "test_parallel",
+                 "14_train", "08_augment", "23_cli", "14a_run", "13_adam", "07_leaks", "20_privacy", "18a_report", "test_evidence", "test_augment",
+                 "test_train", "test_runs", "test_scans", "test_fuzz_scans", "test_play", "test_real", "test_bad_input", "test_pretrain")
 # What `make quick` leaves out, besides all that opens a browser, executes a notebook or wants `tiny_run`: what trains, or takes ten seconds
 SLOW = ("test_demo", "test_kernel.", "test_parallel", "test_site", "test_train", "test_runs", "test_windows", "test_real", "test_fuzz_scans", "test_results",
         "test_bad_input.py::test_full_disk", "test_weights.py::test_train", "test_pretrain.py::test_killed", "test_pretrain.py::test_command",
@@ -134,12 +143,17 @@ def _group(nodeid: str) -> str:
 
 
 @pytest.hookimpl(tryfirst=True)      # before -m looks at the marks
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if "table" not in config.option.markexpr:      # minutes each: tools/slow.py asks for them
+        tables = [item for item in items if item.get_closest_marker("table")]
+        if tables: config.hook.pytest_deselected(items=tables)
+        items[:] = [item for item in items if item not in tables]
     for item in items:
         if "browser" in item.fixturenames: item.add_marker("browser")
         if "tiny_run" in item.fixturenames or item.nodeid.removeprefix("tests/").startswith(SLOW): item.add_marker("slow")
     place = {name: i for i, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: place.get(_group(item.nodeid), len(place)))      # stable
+    rest = {True: len(place), False: len(place) + 1}      # the other notebooks, then the other files
+    items.sort(key=lambda item: place.get(group := _group(item.nodeid), rest[not group.startswith("test_")]))      # stable
 
 
 @pytest.hookimpl(optionalhook=True)

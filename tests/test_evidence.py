@@ -85,12 +85,12 @@ TINY = "n_radiopaedia=0 phantom.n_medseg=12 phantom.size=64 size=64 encoder=effi
 
 
 @pytest.mark.slow
-def test_transfer_goes_on_where_it_was_stopped(tmp_path):
+def test_transfer_goes_on_where_it_was_stopped(tmp_path, python):
     "Rows that were measured are not trained again; each look at the first 24 slices is noted; develop never needs one."
     write_phantom_dataset(tmp_path/"real", n_radiopaedia=0, n_medseg=34, n_test=1, size=64, seed=5)
     tiny = [f"phantom.{TINY[0]}", *TINY[1:]]
     def run(*more):
-        command = [sys.executable, ROOT/"benchmarks"/"transfer.py", tmp_path/"real", "--out", tmp_path/"t.csv", "--work", tmp_path/"work", "--seeds", "0",
+        command = [python, ROOT/"benchmarks"/"transfer.py", tmp_path/"real", "--out", tmp_path/"t.csv", "--work", tmp_path/"work", "--seeds", "0",
                    "--threads", "1", "--demo", *tiny, "--first", *tiny, "copies=1", "--real", *TINY[3:], "--folds", "2", *more]
         return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
     log = tmp_path/"t.readings.log"

@@ -1,5 +1,5 @@
 """Every notebook runs, once, in a real Jupyter kernel: all that nbdev_test would execute, and its outputs equal the saved ones."""
-import asyncio
+import asyncio, os, signal, subprocess, time
 from queue import Empty
 from time import monotonic
 
@@ -75,3 +75,25 @@ def test_no_message_is_missed():
     assert asyncio.run(in_short_waits(deaf, .2)(timeout=60)) == "message" and monotonic() - start < 30
     arrives = float("inf")
     with pytest.raises(Empty): asyncio.run(in_short_waits(deaf, .01)(timeout=.05))
+
+
+def test_a_forked_python_is_one(python, tmp_path):
+    "Arguments, files, input, environment and exit status as of a Python that was started; it gets Ctrl-C, and dies with who asked for it."
+    def run(*args, **kwargs):
+        done = subprocess.run([python, *args], capture_output=True, text=True, cwd=tmp_path, **kwargs)
+        return done.returncode, done.stdout
+    (tmp_path/"a.py").write_text("import sys; print(__name__, sys.argv, sys.path[0], input()); sys.exit(7)")
+    assert run(tmp_path/"a.py", "b", input="c") == (7, f"__main__ ['{tmp_path}/a.py', 'b'] {tmp_path} c\n")
+    code = "import os, sys; print(sys.argv, os.environ['X'], os.getcwd(), 'covid_nbdev' in sys.modules); os.kill(os.getpid(), 9)"
+    assert run("-uc", "print(1)") == (0, "1\n") and run("-m", "a", input="c")[0] == 7
+    assert run("-c", code.replace("); os", ", flush=True); os"), "b", env={"X": "y"}) == (-9, f"['-c', 'b'] y {tmp_path} False\n")
+    sleep = "import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid()))\ntry: time.sleep(99)\nexcept KeyboardInterrupt: exit(5)"
+    for end, status in ((signal.SIGINT, 5), (signal.SIGKILL, -9)):
+        process = subprocess.Popen([python, "-c", sleep], cwd=tmp_path)
+        while not ((tmp_path/"pid").is_file() and (tmp_path/"pid").read_text()): time.sleep(.02)
+        process.send_signal(end)
+        assert process.wait(20) == status
+        pid, deadline = int((tmp_path/"pid").read_text()), monotonic() + 20
+        (tmp_path/"pid").unlink()
+        with pytest.raises(ProcessLookupError):
+            while monotonic() < deadline: os.kill(pid, 0); time.sleep(.02)

@@ -76,11 +76,11 @@ run_module.train_run(Store(sys.argv[3]), sys.argv[4], CONFIG, device="cpu", prog
 """
 
 
-def test_killed_twice_and_resumed(store, cache, tmp_path, monkeypatch):
+def test_killed_twice_and_resumed(store, cache, tmp_path, monkeypatch, python):
     "kill -9 on computed patients, then in the training itself; to the last bit what an undisturbed one gives."
     def killed(epoch):
         env = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-        done = subprocess.run([sys.executable, "-c", KILLED, ROOT, ROOT/"tests", store.path, tmp_path/"cut", str(epoch)], env=env, capture_output=True, text=True)
+        done = subprocess.run([python, "-c", KILLED, ROOT, ROOT/"tests", store.path, tmp_path/"cut", str(epoch)], env=env, capture_output=True, text=True)
         assert done.returncode == -9, done.stderr
         return done.stdout
     killed(2)

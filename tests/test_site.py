@@ -3,7 +3,7 @@
 Each page is loaded once. Tests look at all pages and list what is wrong on each. Those at the end damage a copy of the site,
 so that a check that can't fail would be noticed.
 """
-import functools, html, http.server, re, shutil, subprocess, sys, threading
+import functools, html, http.server, re, shutil, subprocess, threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -22,10 +22,10 @@ PAGES = dict(zip(NAMES, SOURCES))
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory) -> Path:
+def site(tmp_path_factory, python) -> Path:
     "The whole site, built once, by packages from PyPI alone."
     out = tmp_path_factory.mktemp("site")/"_docs"
-    r = subprocess.run([sys.executable, ROOT/"tools"/"docs.py", "--pip", "--out", out], capture_output=True, text=True)
+    r = subprocess.run([python, ROOT/"tools"/"docs.py", "--pip", "--out", out], capture_output=True, text=True)
     assert r.returncode == 0, r.stderr[-3000:]
     note(f"site: {r.stdout.strip().splitlines()[-1]}")
     assert "warning" not in r.stderr, r.stderr[-3000:]

@@ -23,8 +23,8 @@ RUN_FILES = ["best.safetensors", "config.json", "curves.png", "history.csv", "la
 SMALL = ["--epochs", "2", "--size", "64", "--batch_size", "4", "--encoder", "efficientnet-b0", "--lr", "0.003", "--loss", "ce+dice", "--seed", "1"]   # tiny_run's
 
 
-def start(*args, **kwargs):
-    return subprocess.Popen([BIN/"covid_train", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+def start(python, *args, **kwargs):
+    return subprocess.Popen([python, BIN/"covid_train", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             preexec_fn=heeds_ctrl_c, **kwargs)
 
 
@@ -57,12 +57,12 @@ def test_run_folder(tiny_run):
     assert torch.load(tiny_run/"last.pt", weights_only=True)["history"][-1]["epoch"] == 2
 
 
-def test_killed_and_resumed_equals_uninterrupted(tiny_run, store, tmp_path, cli):
+def test_killed_and_resumed_equals_uninterrupted(tiny_run, store, tmp_path, cli, python):
     """kill -9 when the folder holds the settings alone; then once the first epoch is saved, somewhere in the second; then --resume.
     With two loader processes, which the training that nobody interrupted had not."""
     run = tmp_path/"killed"
     def kill(args, done):
-        p = start(store.path, run, *args, start_new_session=True)
+        p = start(python, store.path, run, *args, start_new_session=True)
         while not done():
             assert p.poll() is None, "it ended before it could be killed"
             time.sleep(.01)
@@ -79,9 +79,9 @@ def test_killed_and_resumed_equals_uninterrupted(tiny_run, store, tmp_path, cli)
     assert m[0] == m[1]
 
 
-def test_ctrl_c(store, tmp_path):
+def test_ctrl_c(store, tmp_path, python):
     run = tmp_path/"stopped"
-    p = start(store.path, run, *SMALL[:1], "50", *SMALL[2:])
+    p = start(python, store.path, run, *SMALL[:1], "50", *SMALL[2:])
     while not (run/"last.pt").is_file(): time.sleep(.05)
     p.send_signal(signal.SIGINT)
     out, err = p.communicate(timeout=200)

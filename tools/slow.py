@@ -1,10 +1,11 @@
-"""What takes too long for every day: 10,000 damaged scans, and other versions of PyTorch, each in an environment
-made from nothing.
+"""What takes too long for every day: 10,000 damaged scans, rows of the shipped tables, and other versions of PyTorch, each in
+an environment made from nothing.
 
-    python tools/slow.py [fuzz] [kaggle] [p100]    all if none is named
+    python tools/slow.py [fuzz] [tables] [kaggle] [p100]    all if none is named
     make test-slow
 
 fuzz:   10,000 damaged DICOM and NIfTI files, where `make test` tries some hundreds: a quarter of an hour on 2 cores.
+tables: a row of each table that takes minutes, made again by its script in benchmarks/: five minutes of a core.
 kaggle: an environment with the versions of Kaggle's image, without our two packages; the kernel's test runs in it.
 p100:   torch 2.7.1, the newest on PyPI that serves a P100; the whole test suite runs in it.
 The last two take 6 GB of disk each, in a temporary folder (TMPDIR) that is removed at the end, or in the one that --keep names.
@@ -42,6 +43,11 @@ def fuzz(folder: Path) -> int:
     return subprocess.run([sys.executable, "-m", "pytest", "tests/test_fuzz_scans.py"], cwd=ROOT, env=env).returncode
 
 
+def tables(folder: Path) -> int:
+    "Rows of skips.csv, ladder.csv and optimizers.csv again, in the environment this runs in."
+    return subprocess.run([sys.executable, "-m", "pytest", "-m", "table", "tests/test_tables.py"], cwd=ROOT).returncode
+
+
 def kaggle(folder: Path) -> int:
     "The kernel's test, its notebook executed by the environment's Python."
     python = environment(folder, *KAGGLE, *requirements())
@@ -57,11 +63,11 @@ def p100(folder: Path) -> int:
 
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {"fuzz": fuzz, "kaggle": kaggle, "p100": p100}
-    p.add_argument("parts", nargs="*", help="fuzz, kaggle, p100; all if none is named")
+    parts = {"fuzz": fuzz, "tables": tables, "kaggle": kaggle, "p100": p100}
+    p.add_argument("parts", nargs="*", help="fuzz, tables, kaggle, p100; all if none is named")
     p.add_argument("--keep", type=Path, help="make the environments here, and leave them")
     a = p.parse_args()
-    if odd := set(a.parts) - set(parts): p.error(f"found {', '.join(sorted(odd))}; expected fuzz, kaggle or p100")
+    if odd := set(a.parts) - set(parts): p.error(f"found {', '.join(sorted(odd))}; expected fuzz, tables, kaggle or p100")
     base, results = a.keep or Path(tempfile.mkdtemp(prefix="slow-")), {}
     try:
         for name in a.parts or parts:
