@@ -111,8 +111,7 @@ class SliceDataset(Dataset):
         epoch, i = i if isinstance(i, tuple) else (self.epoch, i)
         seed_transforms(self.transforms, int(self.seed), int(epoch), range(len(self))[i])
         image, mask = self.store.images[self.rows[i]], self.store.labels[self.rows[i]]
-        # astype and np.array copy: the store is never changed
-        out = self.transforms(image=image.astype(np.float32), mask=np.array(mask))
+        out = self.transforms(image=image.astype(np.float32), mask=np.array(mask))   # copies
         x = torch.from_numpy(self.standardizer(out["image"]))
         return x[None], torch.from_numpy(out["mask"]).long()
 
