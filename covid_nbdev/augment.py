@@ -37,7 +37,7 @@ def seed_transforms(
 ) -> None:
     "Let each transform draw for itself, from the numbers and its place k."
     parts = [transforms]
-    for k, part in enumerate(parts):     # `parts` grows on the way: a recipe may hold recipes
+    for k, part in enumerate(parts):     # `parts` grows in the loop: a recipe may hold recipes
         rng = np.random.default_rng(np.random.SeedSequence(numbers, spawn_key=(k,)))
         part.set_random_state(rng, random.Random(rng.bytes(16)))
         parts += getattr(part, "transforms", ())
@@ -111,7 +111,7 @@ class SliceDataset(Dataset):
         epoch, i = i if isinstance(i, tuple) else (self.epoch, i)
         seed_transforms(self.transforms, int(self.seed), int(epoch), range(len(self))[i])
         image, mask = self.store.images[self.rows[i]], self.store.labels[self.rows[i]]
-        out = self.transforms(image=image.astype(np.float32), mask=np.array(mask))
+        out = self.transforms(image=image.astype(np.float32), mask=np.array(mask))   # copies
         x = torch.from_numpy(self.standardizer(out["image"]))
         return x[None], torch.from_numpy(out["mask"]).long()
 
