@@ -64,7 +64,6 @@ def __add__(self:Value, other):
 
 Value.__radd__ = Value.__add__
 
-# %% ../nbs/10_gradients.ipynb #8dd5553a
 @patch
 def __mul__(self:Value, other):
     other = as_value(other)
@@ -96,7 +95,6 @@ def __pow__(self:Value, power):
         raise BadInput(f"{self.data:g} to the power {power:g}", "a finite real result and slope")
     return Value(self.data**power, (self,), (power*self.data**(power - 1) if power else 0.0,))
 
-# %% ../nbs/10_gradients.ipynb #7203a94e
 @patch
 def __sub__(self:Value, other): return self + -1*as_value(other)
 @patch

@@ -11,7 +11,6 @@ import warnings
 import torch
 from torch import nn
 
-# %% ../nbs/12_model.ipynb #10eb26f6
 from .core import BadInput
 from .weights import (ALIASES, check_encoder, check_hub, lite2_file, load_lite2,
                                  load_weights)
@@ -67,8 +66,7 @@ def bare_model(
                                  in_channels=in_channels, classes=classes)
         return _use_transpose(model) if upsample == "transpose" else model
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as e:
-        found = f"the encoder {encoder!r}, which can't be built here ({str(e)[:99].splitlines()[0]})"
-        raise BadInput(found, "one that U-Net++ can use", "such as efficientnet-b2") from None
+        raise BadInput(f"encoder {encoder!r}: {e}".split("\n")[0][:99], "one for U-Net++") from None
 
 # %% ../nbs/12_model.ipynb #f859b6b8
 def build_model(
