@@ -171,6 +171,9 @@ def mend(html: str, labels: dict[str, str] = {}) -> str:
     html = re.sub(r'(<a [^>]*href="(?:\./)?([\w.]+)"[^>]*class="pagination-link".*?nav-page-text">)[^<]*|'
                   r'(<a [^>]*class="pagination-link"[^>]*href="(?:\./)?([\w.]+)".*?nav-page-text">)[^<]*',
                   lambda m: (m[1] or m[3]) + escape(labels.get(m[2] or m[4], m[0].rpartition(">")[2]), quote=False), html)
+    # a callout's title is a button, and a button holds no link
+    html = re.sub(r'(<div class="callout-title-container[^"]*">)(.*?)(</div>)',
+                  lambda m: m[1] + re.sub(r"</?a\b[^>]*>", "", m[2]) + m[3], html, flags=re.S)
     html = re.sub(r'<div class="(callout-header[^"]*)" data-bs-toggle', r'<div role="button" tabindex="0" class="\1" data-bs-toggle', html)
     html = html.replace("</body>", f"{KEYS}</body>")
     html = re.sub(r'<i class="(bi [^"]*)" role="img">', r'<i class="\1" aria-hidden="true">', html)
