@@ -14,7 +14,8 @@ def test_eight_questions_in_one_form(path):
     found = cards.questions(nb)
     assert len(found) == 8 and all(q and a for q, a in found)
     text = "\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
-    assert len(re.findall(r"^## Recall$", text, re.M)) == 1 and re.findall(r"^## (\d+)\. ", text.partition("\n## Recall\n")[2], re.M)[:8] == list("12345678")
+    assert len(re.findall(r"^## Recall\n\nAnswer from memory, then unfold.$", text, re.M)) == text.count("Answer from memory") == 1
+    assert re.findall(r"^## (\d+)\. ", text.partition("\n## Recall\n")[2], re.M)[:8] == list("12345678")
 
 
 def test_the_package(tmp_path):
