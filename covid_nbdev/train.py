@@ -27,7 +27,8 @@ from .model import balanced_weights, build_model, loss_function
 
 # %% ../nbs/14_train.ipynb #4ab36445
 @dataclass
-class TrainConfig:                   # everything that decides a training
+class TrainConfig:
+    "Everything that decides a training."
     epochs: int = 30                 # passes over the training slices; with patience, at most
     batch_size: int = 8              # slices that go through the network together, over all GPUs
     size: int = 256                  # side of the network's input in pixels, divisible by 32
@@ -47,7 +48,6 @@ class TrainConfig:                   # everything that decides a training
     accumulate: int = 1              # batches whose gradients are added up before a step
 
 # %% ../nbs/14_train.ipynb #8d6f2dc7
-TrainConfig.__doc__ = "Everything that decides a training."
 BEST = {"valid_loss": "validation loss", "lesion_miou": "lesion mIoU"}    # what can be the best
 _AT_LEAST_1 = dict.fromkeys(("epochs", "batch_size", "accumulate"), (lambda v: v >= 1, "1 or more"))
 _LIMITS = _AT_LEAST_1 | {
