@@ -241,8 +241,9 @@ def summary(row: str, every, seeds) -> dict:
 
 def write_table(a, lines: list[dict]) -> None:
     "The table that lesson 17 shows."
+    head = f"# benchmarks/transfer.py REAL --score {a.score} --table --write, seeds {' '.join(map(str, a.seeds))}, phantom version {phantom.PHANTOM_VERSION}"
     with open(a.write, "w", encoding="utf-8", newline="") as f:
-        f.write(f"# benchmarks/transfer.py REAL --score {a.score} --table --write, seeds {' '.join(map(str, a.seeds))}, {time.strftime('%Y-%m-%d')}\n")
+        f.write(f"{head}\n# {time.strftime('%Y-%m-%d')}\n")
         pd.DataFrame(lines).to_csv(f, index=False, lineterminator="\n")
 
 
