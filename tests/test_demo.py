@@ -1,4 +1,4 @@
-"""The demo, whole: it must really learn. (Minutes: the settings are the ones that users get. The other tests train nothing.)"""
+"""The demo must really learn: here in fewer epochs, and with all that users get in make test-slow. The other tests train nothing."""
 import json, shutil
 from pathlib import Path
 
@@ -9,7 +9,9 @@ import covid_nbdev.cli as c
 from conftest import note
 
 
-def test_demo(tmp_path, cli, monkeypatch):
+@pytest.mark.parametrize("epochs", [5, pytest.param(None, marks=pytest.mark.table, id="all")])
+def test_demo(tmp_path, cli, monkeypatch, epochs):
+    if epochs: monkeypatch.setitem(c._DEMO, "train", c._DEMO["train"] | {"epochs": epochs})
     monkeypatch.chdir(tmp_path)
     demo = Path("runs/demo")
     status, out, err = cli("covid_demo")

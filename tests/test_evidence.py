@@ -155,7 +155,7 @@ def test_weights_are_undone():
     assert (weighted.log() + 3 - w.log()).softmax(0).tolist() == pytest.approx(p.tolist(), abs=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.table
 def test_one_calibration_again():
     "Seed 0 with weights: about as the table says. (Another processor takes another path.)"
     (images, truth), fresh = (calibration.as_tensors(calibration.patients(seeds, calibration.SIDE)) for seeds in (calibration.TRAIN, calibration.FRESH))

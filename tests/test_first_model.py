@@ -20,7 +20,7 @@ def test_three_trainings(table):
     assert ((table.ground_glass + table.consolidation)/2 - table.lesion_miou).abs().max() < 2e-4
 
 
-@pytest.mark.slow
+@pytest.mark.table
 def test_one_training_again(table):
     "A minute; other numbers of threads give slightly other numbers."
     slices = [first_model.patients(seeds, first_model.SIDE) for seeds in (first_model.TRAIN, first_model.FRESH)]
