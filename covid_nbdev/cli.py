@@ -294,7 +294,7 @@ def _make_demo(folder: Path) -> dict:
 def covid_demo(
     run: str = "runs/demo",    # folder of the demo; an earlier demo there is replaced once the new one is complete
 ):
-    "The whole way in under 5 minutes on 2 cores: computed patients, store, training, results, submission."
+    "The whole way in 3 to 7 minutes on 2 cores: computed patients, store, training, results, submission."
     start, given, run = time.perf_counter(), Path(run), Path(os.path.abspath(run))
     fresh, old = run.with_name(f".{run.name}.new"), run.with_name(f".{run.name}.old")
     if (old/_MARK).is_file() and not run.exists(): rename(old, run)     # a demo was killed between two renames

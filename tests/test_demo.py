@@ -22,7 +22,7 @@ def test_demo(tmp_path, cli, monkeypatch, epochs):
          f"lungs {m['iou']['lungs_other']:.3f}; {pd.read_csv(demo/'history.csv')['seconds'].sum():.0f} s of training")
     assert .12 <= simple["lesion_miou"] <= .40
     assert m["lesion_miou"] >= simple["lesion_miou"] + .06
-    assert m["iou"]["lungs_other"] >= .8
+    assert m["iou"]["lungs_other"] >= (.75 if epochs else .8)
     for name in ("overlays.png", "curves.png", "model_card.md", "submission.csv"):
         assert (demo/name).stat().st_size > 1000 and str(demo/name) in out
     assert "lesion mIoU" in out and "Not for diagnosis" in out
