@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import lessons
+from house import rooms
 
 QUESTION = re.compile(r'^::: \{\.callout-tip collapse="true"\}\n## (\d+)\. (.+)\n((?:.*\n)+?):::$', re.M)
 DECK = 1_900_451_772        # Anki tells decks and kinds of cards by such numbers: made once, never changed
@@ -20,9 +21,6 @@ def questions(nb) -> list[tuple[str, str]]:
     text = "\n\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
     section = re.split(r"^## (?!\d+\. )", text.partition("\n## Recall\n")[2], maxsplit=1, flags=re.M)[0]
     return [(question, answer.strip()) for _, question, answer in QUESTION.findall(section)]
-
-
-def title(nb) -> str: return re.search(r"^# (.+)$", nb.cells[1].source if nb.cells[0].cell_type != "markdown" else nb.cells[0].source, re.M)[1]
 
 
 def as_html(markdown: str) -> str:
@@ -38,11 +36,8 @@ def as_html(markdown: str) -> str:
 
 
 def collect() -> list[tuple[str, str, str, str]]:     # lesson's number and name, its title, question, answer
-    found = []
-    for path in lessons.lessons():
-        nb = lessons.read(path)
-        found += [(path.stem, title(nb), q, a) for q, a in questions(nb)] if path.stem[:2].isdigit() else []
-    return found
+    return [(Path(room.file).stem, room.title, question, answer) for room in rooms()
+            for question, answer in questions(lessons.read(lessons.NBS/room.file))]
 
 
 def write(out) -> int:

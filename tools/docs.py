@@ -246,11 +246,12 @@ def main():
     start = time.time()
     (ROOT/"nbs"/"sidebar.yml").write_text(sidebar(), encoding="utf-8")
     if a.names: return write_index()
-    if shutil.which("quarto") and not a.pip: out, how = quarto(), "Quarto (nbdev_docs)"
+    if shutil.which("quarto") and not a.pip:
+        out, how = quarto(), "Quarto (nbdev_docs)"
+        cards.write(out/"cards.apkg")
     else:
         try: out, how = pip_only(a.out.resolve()), "smalldocs (packages from PyPI alone; Quarto not used)"
         except ValueError as e: sys.exit(f"the site was not built: {e}")
-    cards.write(out/"cards.apkg")
     print(f"{len(list(out.glob('*.html')))} pages in {out.name}/ by {how}, {time.time() - start:.0f} s")
     if a.serve is not None: serve(out, a.serve)
 

@@ -45,7 +45,7 @@ def fuzz(folder: Path) -> int:
 
 
 def tables(folder: Path) -> int:
-    "Rows of skips.csv, ladder.csv and optimizers.csv again, in the environment this runs in."
+    "All that is marked `table`, in the environment this runs in."
     return subprocess.run([sys.executable, "-m", "pytest", "-m", "table"], cwd=ROOT).returncode
 
 
