@@ -12,26 +12,13 @@ import argparse
 
 import numpy as np
 import pandas as pd
-import torch
 
-from common import as_tensors, logits_of, patients, train_epoch, write_table
-from covid_nbdev.core import progress_bar
+from common import as_tensors, logits_of, patients, write_table
 from covid_nbdev.evidence import reliability
 from covid_nbdev.metrics import ConfusionMatrix
 from covid_nbdev.model import balanced_weights
 from covid_nbdev.unet import UNet
-from skips import BATCH, EPOCHS, FRESH, LR, SIDE, TRAIN
-
-
-def train(seed: int, images, truth, weight):
-    "The network after its last epoch."
-    torch.manual_seed(seed)
-    network = UNet(upsample="nearest").to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(network.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=EPOCHS*len(images)//BATCH)
-    for _ in progress_bar(range(EPOCHS), desc=f"seed {seed}, weights {weight is not None}", unit="epoch"):
-        train_epoch(network, optimizer, schedule, images, truth, BATCH, weight)
-    return network
+from skips import EPOCHS, FRESH, SIDE, train, TRAIN
 
 
 def judge(logits, truth) -> dict:
@@ -59,7 +46,8 @@ def main():
     rows = []
     for seed in a.seeds:
         for name, weight in (("none", None), ("balanced", balanced)):
-            logits = logits_of(train(seed, images, truth, weight), fresh_images)
+            network, _ = train(UNet, seed, images, truth, weight)
+            logits = logits_of(network, fresh_images)
             rows.append(dict(weights=name, seed=seed) | judge(logits, fresh_truth))
             if weight is not None:      # a logit is the logarithm of a probability, but for a constant
                 rows.append(dict(weights="balanced, undone", seed=seed) | judge(logits - weight.log()[:, None, None], fresh_truth))

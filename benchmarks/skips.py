@@ -38,14 +38,14 @@ class WithoutSkips(UNet):
         return self.classify(x)
 
 
-def train(kind, seed: int, images, truth):
+def train(kind, seed: int, images, truth, weight=None):
     "The trained network and the mean loss of its last epoch."
     torch.manual_seed(seed)
     network = kind(upsample="nearest").to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=EPOCHS*len(images)//BATCH)
     for _ in progress_bar(range(EPOCHS), desc=f"{kind.__name__}, seed {seed}", unit="epoch"):
-        losses = train_epoch(network, optimizer, schedule, images, truth, BATCH)
+        losses = train_epoch(network, optimizer, schedule, images, truth, BATCH, weight)
     return network, float(np.mean(losses))
 
 

@@ -4,8 +4,8 @@ import json, re, sys
 import pandas as pd
 import pytest
 
-import lessons
 from conftest import ROOT
+from test_play import holds_the_present_files, saved_figures
 
 sys.path.insert(0, str(ROOT/"benchmarks"))
 import first_model
@@ -28,12 +28,8 @@ def test_one_training_again(table):
 
 
 def test_the_lesson_shows_the_present_script():
-    nb = lessons.read(first_model.NOTEBOOK)
-    html, = [o["data"]["text/html"] for c in nb.cells if c.cell_type == "code" for o in c.outputs
-             if "data-covid-play" in o.get("data", {}).get("text/html", "")]
-    for file in ("play.css", "play.js", "errors.js"):
-        source = (ROOT/"covid_nbdev"/"play"/file).read_text(encoding="utf-8")
-        assert "\n".join(l for l in source.splitlines() if l.strip()) in html, "stale: tools/lessons.py --write 00_first_model"
+    html, = saved_figures("00_first_model")
+    holds_the_present_files(html, "errors", "00_first_model")
     data = json.loads(re.search(r'<script type="application/json">(.+?)</script>', html, re.S)[1])
     assert [p.split(": ")[1] for p in data["patients"]] == ["worst", "lower quarter", "median", "upper quarter", "best"]
     assert all(1000 <= int(p.split(":")[0]) < 1024 for p in data["patients"]) and len(html) < 300_000

@@ -63,6 +63,35 @@ def page_of(browser):
 
 
 def said(page) -> dict: return page.evaluate("window.said")
+
+
+def saved_figures(lesson: str) -> list[str]:
+    "The playable figures that a lesson's notebook holds, as HTML."
+    nb = lessons.read(ROOT/"nbs"/f"{lesson}.ipynb")
+    return [o["data"]["text/html"] for c in nb.cells if c.cell_type == "code" for o in c.outputs
+            if "data-covid-play" in o.get("data", {}).get("text/html", "")]
+
+
+def holds_the_present_files(html: str, name: str, lesson: str):
+    for file in ("play.css", "play.js", f"{name}.js"):
+        source = (ROOT/"covid_nbdev"/"play"/file).read_text(encoding="utf-8")
+        assert "\n".join(l for l in source.splitlines() if l.strip()) in html, f"stale: tools/lessons.py --write {lesson}"
+
+
+def one_figure(lesson: str, name: str) -> str:
+    "The lesson's only playable figure: that of this name, in one piece, which fetches nothing."
+    html, = saved_figures(lesson)
+    assert f'data-covid-play="{name}"' in html
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|\beval\(|fetch\(", html) and "\n\n" not in html and "$" not in html
+    return html
+
+
+def grave_faults(page) -> list[str]:
+    "What axe finds in a page that keeps people from using it."
+    from axe_playwright_python.sync_playwright import Axe
+    return [v["id"] for v in Axe().run(page).response["violations"] if v["impact"] in ("serious", "critical")]
+
+
 def picture(address: str) -> np.ndarray:
     "A picture in a data: address."
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))))
@@ -435,14 +464,10 @@ def test_names_are_escaped(page_of, patient):
 @pytest.mark.parametrize("lesson, names", [("01_hu", ["hu_window"]), ("02_masks", ["onehot"]), ("03_metrics", ["second_reader", "many_scores"]), ("09_convolution", ["convolution"]), ("10_gradients", ["graph"])])
 def test_lessons_show_the_present_scripts(page_of, lesson, names):
     "The saved figures hold the files of today, and play."
-    nb = lessons.read(ROOT/"nbs"/f"{lesson}.ipynb")
-    saved = [o["data"]["text/html"] for c in nb.cells if c.cell_type == "code" for o in c.outputs
-             if "data-covid-play" in o.get("data", {}).get("text/html", "")]
+    saved = saved_figures(lesson)
     assert [re.search(r'data-covid-play="(\w+)"', s)[1] for s in saved] == names
     for html, name in zip(saved, names):
-        for file in ("play.css", "play.js", f"{name}.js"):
-            source = (ROOT/"covid_nbdev"/"play"/file).read_text()
-            assert "\n".join(l for l in source.splitlines() if l.strip()) in html, f"stale: tools/lessons.py --write {lesson}"
+        holds_the_present_files(html, name, lesson)
     page = page_of(*saved, width=360)
     assert page.locator('[data-state="ready"]').count() == len(names)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -1,15 +1,11 @@
 """The playable figure of lesson 08, in a real browser: what it shows is NumPy's."""
-import re
-
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-import lessons
-from conftest import ROOT
 from covid_nbdev.masks import CLASS_COLORS
 from covid_nbdev.play import pack, playable
-from test_play import page_of, pixels, said      # noqa: F401 (a fixture)
+from test_play import grave_faults, one_figure, page_of, pixels, said      # noqa: F401 (a fixture)
 
 SIDE = 24
 
@@ -59,13 +55,7 @@ def test_turn_mirror_and_scale_are_numpy_s(page_of, four):      # noqa: F811
 
 
 def test_it_is_accessible(page_of, four):      # noqa: F811
-    from axe_playwright_python.sync_playwright import Axe
-    found = Axe().run(page_of(four[2])).response
-    assert [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")] == []
+    assert grave_faults(page_of(four[2])) == []
 
 
-def test_the_lesson_shows_this_figure():
-    shown = [o.data["text/html"] for c in lessons.read(ROOT/"nbs"/"08_augment.ipynb").cells if c.cell_type == "code" for o in c.outputs
-             if "text/html" in o.get("data", {}) and "covid-play" in o.data["text/html"]]
-    assert len(shown) == 1 and 'data-covid-play="augment"' in shown[0]
-    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|\beval\(|fetch\(", shown[0]) and "\n\n" not in shown[0] and "$" not in shown[0]
+def test_the_lesson_shows_this_figure(): one_figure("08_augment", "augment")

@@ -2,10 +2,8 @@
 import numpy as np
 import pytest
 
-import lessons
-from conftest import ROOT
 from covid_nbdev.play import pack, playable
-from test_play import page_of, pixels, said      # noqa: F401 (a fixture)
+from test_play import holds_the_present_files, page_of, pixels, said, saved_figures      # noqa: F401 (a fixture)
 
 N, SIDE = 3, 24
 COLORS = [[255, 222, 26], [222, 26, 26], [26, 166, 64]]
@@ -70,10 +68,6 @@ def test_keyboard_and_pointer_on_a_phone(page_of, six):      # noqa: F811
 
 
 def test_the_lesson_shows_the_present_script():
-    nb = lessons.read(ROOT/"nbs"/"16_results.ipynb")
-    html, = [o["data"]["text/html"] for c in nb.cells if c.cell_type == "code" for o in c.outputs
-             if "data-covid-play" in o.get("data", {}).get("text/html", "")]
-    for file in ("play.css", "play.js", "errors.js"):
-        source = (ROOT/"covid_nbdev"/"play"/file).read_text()
-        assert "\n".join(l for l in source.splitlines() if l.strip()) in html, "stale: tools/lessons.py --write 16_results"
+    html, = saved_figures("16_results")
+    holds_the_present_files(html, "errors", "16_results")
     assert len(html) < 300_000

@@ -4,11 +4,9 @@ import re
 import numpy as np
 import pytest
 
-import lessons
-from conftest import ROOT
 from covid_nbdev.masks import CLASS_COLORS, CLASSES, mask_to_onehot, onehot_to_mask
 from covid_nbdev.play import playable
-from test_play import page_of, said
+from test_play import grave_faults, holds_the_present_files, one_figure, page_of, said
 
 MASK = [[3, 3, 3, 3], [3, 2, 0, 3], [3, 0, 1, 3], [3, 3, 3, 3]]
 NAMES = [c.replace("_", " ") for c in CLASSES]
@@ -52,15 +50,7 @@ def test_all_sixteen_codes_and_the_traps(page_of, figure):
 
 
 def test_it_is_accessible(page_of, figure):
-    from axe_playwright_python.sync_playwright import Axe
-    found = Axe().run(page_of(figure)).response
-    assert [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")] == []
+    assert grave_faults(page_of(figure)) == []
 
 
-def test_the_lesson_shows_this_figure():
-    shown = [o.data["text/html"] for c in lessons.read(ROOT/"nbs"/"02_masks.ipynb").cells if c.cell_type == "code" for o in c.outputs
-             if "text/html" in o.get("data", {}) and "covid-play" in o.data["text/html"]]
-    assert len(shown) == 1 and 'data-covid-play="onehot"' in shown[0]
-    source = (ROOT/"covid_nbdev"/"play"/"onehot.js").read_text()
-    assert "\n".join(line for line in source.splitlines() if line.strip()) in shown[0], "stale: tools/lessons.py --write 02_masks"
-    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|\beval\(|fetch\(", shown[0]) and "\n\n" not in shown[0] and "$" not in shown[0]
+def test_the_lesson_shows_this_figure(): holds_the_present_files(one_figure("02_masks", "onehot"), "onehot", "02_masks")

@@ -1,16 +1,13 @@
 """Three programs that do one job (lesson 05), in a real browser: their memory, and what a stopped one leaves behind."""
 import pytest
 
-import lessons
-from conftest import ROOT
-from test_play import page_of, said      # noqa: F401 (a fixture)
+from test_play import page_of, said, saved_figures      # noqa: F401 (a fixture)
 
 
 @pytest.fixture(scope="module")
 def html():
     "As the lesson saved it."
-    nb = lessons.read(ROOT/"nbs"/"05_etl.ipynb")
-    return next(o["data"]["text/html"] for c in nb.cells for o in c.get("outputs", []) if 'play="stream"' in str(o.get("data")))
+    return next(html for html in saved_figures("05_etl") if 'play="stream"' in html)
 
 
 def stopped_after(page, way: str, steps: int) -> dict:

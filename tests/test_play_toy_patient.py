@@ -1,20 +1,15 @@
 """The toy patient (lesson 04) in a real browser: what it shows is replaced air, as the library computes it."""
-import json
-
 import numpy as np
 import pytest
 
-import lessons
-from conftest import ROOT
 from covid_nbdev.hu import replaced_hu, window, WINDOWS
-from test_play import page_of, pixels, said      # noqa: F401 (a fixture)
+from test_play import page_of, pixels, said, saved_figures      # noqa: F401 (a fixture)
 
 
 @pytest.fixture(scope="module")
 def html():
     "As the lesson saved it."
-    nb = lessons.read(ROOT/"nbs"/"04_phantom.ipynb")
-    return next(o["data"]["text/html"] for c in nb.cells for o in c.get("outputs", []) if 'play="toy_patient"' in str(o.get("data")))
+    return next(html for html in saved_figures("04_phantom") if 'play="toy_patient"' in html)
 
 
 def test_it_shows_replaced_air(page_of, html):      # noqa: F811
