@@ -37,7 +37,8 @@ EXAMPLES = [
     {"name": "A scar", "seed": 1005, "set": {}, "strokes": [(VESSEL, 2.5, [(87, 79), (97, 75), (107, 81)])],
      "see": "A scar is dense and old: no COVID-19. The network calls nearly all of it consolidation. From one slice it can't know."},
     {"name": "Upside down", "seed": 1000, "set": {"turned": "upside down"}, "strokes": [],
-     "see": "Nearly as good as upright (Dice 0.81; upright 0.80), though no slice in its training was turned: it hardly asks where the front is."},
+     "see": "Nearly as good as upright (Dice 0.81; upright 0.80), though no slice in its training was turned: "
+            "it hardly asks where the front is."},
     {"name": "HU by mistake", "seed": 1000, "set": {"fed": "raw"}, "strokes": [],
      "see": "Fed with HU themselves, the network finds no lesion at all in this patient, and gives no error."},
     {"name": "HU + 1024", "seed": 1000, "set": {"fed": "offset"}, "strokes": [],
@@ -68,10 +69,15 @@ def layers() -> list[np.ndarray]:
 
 
 @cache
+def patients() -> tuple[np.ndarray, np.ndarray]:
+    "HU and the reader's labels (8, 128, 128)."
+    return tuple(np.stack(one) for one in zip(*(make_slice(seed, SIDE) for seed in SEEDS)))
+
+
+@cache
 def figure() -> Playable:
     "The figure in one piece, for a page or a notebook."
-    parts, patients = layers(), [make_slice(seed, SIDE) for seed in SEEDS]
-    hu, truth = (np.stack(one) for one in zip(*patients))
+    parts, (hu, truth) = layers(), patients()
     weights = np.concatenate([part.ravel() for part in parts])
     data = {"side": SIDE, "seeds": list(SEEDS), "classes": CLASSES, "tools": KINDS, "tissue_hu": 40, "examples": EXAMPLES,
             "colors": [[int(color[i:i + 2], 16) for i in (1, 3, 5)] for color in CLASS_COLORS.values()],
