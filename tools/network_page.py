@@ -37,8 +37,8 @@ EXAMPLES = [
     {"name": "A scar", "seed": 1005, "set": {}, "strokes": [(VESSEL, 2.5, [(87, 79), (97, 75), (107, 81)])],
      "see": "A scar is dense and old: no COVID-19. The network calls nearly all of it consolidation. From one slice it can't know."},
     {"name": "Upside down", "seed": 1000, "set": {"turned": "upside down"}, "strokes": [],
-     "see": "Nearly as good as upright (Dice 0.81; upright 0.80), though no slice in its training was turned: "
-            "it hardly asks where the front is."},
+     "see": "Nearly as good as upright (Dice 0.81; upright 0.80), though no slice in its training was turned: it "
+            " hardly asks where the front is."},
     {"name": "HU by mistake", "seed": 1000, "set": {"fed": "raw"}, "strokes": [],
      "see": "Fed with HU themselves, the network finds no lesion at all in this patient, and gives no error."},
     {"name": "HU + 1024", "seed": 1000, "set": {"fed": "offset"}, "strokes": [],
@@ -48,10 +48,12 @@ EXAMPLES = [
     {"name": "Noise", "seed": 1005, "set": {"noise": 100}, "strokes": [],
      "see": "Noise of 100 HU: the network calls the heart consolidation, and the air around the body lung."},
     {"name": "Another window", "seed": 1005, "set": {"level": 40, "width": 400}, "strokes": [],
-     "see": "In the window for the mediastinum the lungs are black, for you and for the network: it finds hardly any of them."},
+     "see": "In the window for the mediastinum the lungs are black, for you and for the network: it finds hardly any of them, "
+            "and calls the heart ground glass."},
 ]
-CAPTION = ("The book's network, {weights:,} weights of 16 bits, on computed patients that it was never trained on. Painting works in the lungs alone, "
-           "with mouse, finger or keyboard (arrows move the brush, Space lowers and lifts it). R, L: the patient's right and left. Not for diagnosis.")
+CAPTION = ("The book's network, {weights:,} weights of 16 bits, on computed patients that it was never trained on. The brush paints in the "
+           "lungs alone, with mouse, finger or keyboard (arrows move it, Space lowers and lifts it). R, L: the patient's right and left. "
+           "Not for diagnosis.")
 
 
 @cache
@@ -81,7 +83,8 @@ def figure() -> Playable:
     weights = np.concatenate([part.ravel() for part in parts])
     data = {"side": SIDE, "seeds": list(SEEDS), "classes": CLASSES, "tools": KINDS, "tissue_hu": 40, "examples": EXAMPLES,
             "colors": [[int(color[i:i + 2], 16) for i in (1, 3, 5)] for color in CLASS_COLORS.values()],
-            "shapes": [part.shape[:3] for part in parts[::2]], "hu": pack(hu), "truth": pack(truth), "weights": pack(weights.view(np.uint16))}
+            "shapes": [part.shape[:3] for part in parts[::2]], "hu": pack(hu), "truth": pack(truth),
+            "weights": pack(weights.view(np.uint16))}
     gray = np.repeat(window(hu[0], *WINDOWS["lung"])[..., None], 3, axis=-1)
     still = np.rint(255*np.hstack([gray, mask_overlay(hu[0], truth[0])]))
     return playable("network", data, still, "A computed slice of the chest, and the same slice with its true lesions in color.",

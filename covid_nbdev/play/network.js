@@ -340,8 +340,8 @@ start("network", async (figure, data) => {
     value => { now.kind = value; }));
   const radius = slider("Brush radius", {min: 1, max: 12, step: 1, value: now.radius, unit: "px"}, value => { now.radius = value; point(); });
   const sliders = {
-    level: slider("Window level", {min: -1000, max: 400, step: 50, value: usual.level, unit: "HU"}, set("level")),
-    width: slider("Window width", {min: 100, max: 3000, step: 100, value: usual.width, unit: "HU"}, set("width")),
+    level: slider("Window level", {min: -1000, max: 400, step: 10, value: usual.level, unit: "HU"}, set("level")),
+    width: slider("Window width", {min: 100, max: 3000, step: 50, value: usual.width, unit: "HU"}, set("width")),
     noise: slider("Noise, standard deviation", {min: 0, max: 200, step: 10, value: 0, unit: "HU"}, set("noise"))};
   const choices = {
     turned: inRow(radios("The slice lies", ["as it is", "mirrored", "upside down", "turned by 180\u00b0"].map(name => [name, name]), usual.turned, set("turned"))),
