@@ -38,7 +38,7 @@ EXAMPLES = [
      "see": "A scar is dense and old: no COVID-19. The network calls nearly all of it consolidation. From one slice it can't know."},
     {"name": "Upside down", "seed": 1000, "set": {"turned": "upside down"}, "strokes": [],
      "see": "Nearly as good as upright (Dice 0.81; upright 0.80), though no slice in its training was turned: it "
-            " hardly asks where the front is."},
+            "hardly asks where the front is."},
     {"name": "HU by mistake", "seed": 1000, "set": {"fed": "raw"}, "strokes": [],
      "see": "Fed with HU themselves, the network finds no lesion at all in this patient, and gives no error."},
     {"name": "HU + 1024", "seed": 1000, "set": {"fed": "offset"}, "strokes": [],
