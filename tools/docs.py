@@ -19,6 +19,7 @@ import yaml
 
 import cards
 import house
+import network_page
 from house import ROOT
 
 PAGES = r"\.(?:ipynb|qmd|html)$"    # what becomes a page; stylesheets and pictures beside them don't
@@ -27,7 +28,7 @@ BASE = "https://covid-nbdev.github.io/covid_nbdev/"
 
 # ---- what both builds show beside each page, and follow for previous and next
 
-BESIDES = {"Glossary": "glossary.qmd", "The deck, line by line": "deck.qmd", "References": "references.qmd"}
+BESIDES = {"The network under your fingers": "network.qmd", "Glossary": "glossary.qmd", "The deck, line by line": "deck.qmd", "References": "references.qmd"}
 
 
 def sidebar() -> str:
@@ -253,6 +254,7 @@ def main():
         try: out, how = pip_only(a.out.resolve()), "smalldocs (packages from PyPI alone; Quarto not used)"
         except ValueError as e: sys.exit(f"the site was not built: {e}")
     print(f"{len(list(out.glob('*.html')))} pages in {out.name}/ by {how}, {time.time() - start:.0f} s")
+    network_page.write(out)
     if a.serve is not None: serve(out, a.serve)
 
 
