@@ -113,7 +113,7 @@ def build_kernel(
     dest,                                # new folder
     user: str | None = None,             # Kaggle user name; the client's if None
     accelerator: str = "NvidiaTeslaT4",  # Kaggle's name: two T4
-    weights=None,                        # a file, for a data set; "phantom": computed patients first
+    weights=None,                        # a file; or "phantom": computed patients first
     lite: bool = False,                  # encoder lite2 and its ImageNet weights from the package
     go_on: bool = False,                 # attach the output of the kernel's last version
     **settings,                          # of the notebook's first cell, such as epochs=10, size=256
