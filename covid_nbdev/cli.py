@@ -132,7 +132,8 @@ def covid_train(
         from covid_nbdev.run import lock_run
         with lock_run(run): pass        # no training runs there: it was killed, and its lock is gone now
     if first and is_taken(run) and not (resume or force):
-        raise BadInput(f"an earlier run in {run}", "a new folder", "go on with it by --resume, or move it aside by --force")
+        raise BadInput(f"an earlier run in {run}", "a new folder",
+                       "go on with it by --resume, or move it aside by --force")
     from accelerate import PartialState
     from covid_nbdev.devices import check_gpu
     from covid_nbdev.pretrain import pretrain
@@ -314,4 +315,5 @@ def covid_demo(
     print(f"lesion mIoU {metrics['lesion_miou']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
           f"thresholds {metrics['baseline']['threshold']['lesion_miou']:.3f}; {metrics['n_valid']} computed slices")
     for name in ("overlays.png", "curves.png", "model_card.md", "submission.csv"): print(given/name)
-    print(f"{time.perf_counter() - start:.0f} s. Computed patients: no evidence of clinical performance. Not for diagnosis.")
+    print(f"{time.perf_counter() - start:.0f} s. Computed patients: no evidence of clinical performance. "
+          "Not for diagnosis.")

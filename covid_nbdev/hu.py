@@ -101,7 +101,7 @@ class Standardizer:
 # %% ../nbs/01_hu.ipynb #170fca99
 @patch(cls_method=True)
 def fit(cls: Standardizer,
-    slices,                 # iterable of HU arrays, such as a store's training rows, read one by one
+    slices,                 # iterable of HU arrays, such as a store's training rows, one by one
     percentiles=(5, 95),    # pixels between these two are averaged, both ends included
 ):                          # Standardizer
     "Count each HU value, one slice at a time; percentiles, mean and std follow from the counts."

@@ -58,15 +58,16 @@ def bare_model(
     "The network as smp makes it, with the deck's upsampling if asked."
     from segmentation_models_pytorch import UnetPlusPlus       # here: it is slow to import
     check_encoder(encoder)
-    if upsample not in ("transpose", "nearest"): raise BadInput(f"upsample {upsample!r}", "transpose or nearest")
+    if upsample not in ("transpose", "nearest"):
+        raise BadInput(f"upsample {upsample!r}", "transpose or nearest")
     try:
         with warnings.catch_warnings(action="ignore"):   # tu- encoders take other weight names
             model = UnetPlusPlus(ALIASES.get(encoder, encoder), 5, "imagenet" if imagenet else None,
                                  in_channels=in_channels, classes=classes)
         return _use_transpose(model) if upsample == "transpose" else model
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as e:
-        found = f"the encoder {encoder!r}, which can't be built here ({e}".split("\n")[0][:160] + ")"
-        raise BadInput(found, "one that U-Net++ can use", "such as efficientnet-b2") from None
+        why = f"the encoder {encoder!r}, which can't be built here ({e}".split("\n")[0][:160] + ")"
+        raise BadInput(why, "one that U-Net++ can use", "such as efficientnet-b2") from None
 
 # %% ../nbs/12_model.ipynb #f859b6b8
 def build_model(

@@ -57,8 +57,10 @@ def command(
             if hasattr(sys.stdout, "reconfigure"): sys.stdout.reconfigure(errors="replace")   # a terminal without "×"
             if args or kwargs or not _is_script(func.__name__): return func(*args, **kwargs)
             try:
-                func(**_arguments(func, example))
-                return 0
+                try: status = func(**_arguments(func, example)) or 0
+                except SystemExit: sys.stdout.flush(); raise      # --help
+                sys.stdout.flush()      # a pipe that was closed is noticed here, not at the exit, where Python would complain
+                return status
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 return 1

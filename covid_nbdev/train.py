@@ -116,7 +116,8 @@ class Learner:
         steps = config.epochs*math.ceil(len(loaders.train)/config.accumulate)
         self.schedule = OneCycleLR(self.optimizer, max_lr=config.lr, total_steps=steps)
         gpu = torch.cuda.get_device_capability(self.device) if self.device.type == "cuda" else None
-        self.precision = choose_precision(config.precision, gpu, bf16_pays(self.device, config.size))
+        bf16 = bf16_pays(self.device, config.size)
+        self.precision = choose_precision(config.precision, gpu, bf16)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.history, self.stale, self.stop = [], 0, False
         self.best, self.best_weights = math.inf, None     # the lowest score, and its weights

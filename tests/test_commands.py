@@ -244,6 +244,16 @@ def test_a_script_is_a_script(started, here, layout, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"): c.covid_etl()
 
 
+@pytest.mark.parametrize("line", ["covid_phantom --help", "covid_phantom dest --n_radiopaedia 0 --n_medseg 1 --n_test 1 --size 64"])
+def test_a_reader_that_went_away(line, here):
+    "covid_etl raw store | head -0: status 1, no complaint. What is printed waits in a buffer: at the exit it would be too late."
+    name, *rest = line.split()
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    p = subprocess.Popen([Path(sys.executable).parent/name, *rest], cwd=here, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p.stdout.close()
+    assert (p.stderr.read(), p.wait()) == (b"", 1)
+
+
 def test_whole_numbers_paths_and_none(here, store, trained, monkeypatch):
     "As people write them in a notebook."
     monkeypatch.setattr(sys, "argv", KERNEL)

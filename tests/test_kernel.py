@@ -9,7 +9,7 @@ import pytest
 
 import lessons, run_kernel
 from conftest import ROOT, note
-from covid_nbdev import kaggle
+from covid_nbdev import client, kaggle
 from covid_nbdev.core import BadInput
 from covid_nbdev.run import save_config
 from covid_nbdev.train import TrainConfig
@@ -228,7 +228,7 @@ def test_push(tmp_path, cli, monkeypatch):
     for options in (["--user", "ana", "--push"], ["--push"]):
         status, out, err = cli("covid_kernel", tmp_path/"K", *options)
         assert status == 0 and out.rstrip().endswith("the kernel's address"), err
-    assert pushed == [tmp_path/"K"]*2 and kaggle.read_metadata(tmp_path/"K"/"kernel-metadata.json")["id"].startswith("ana/")
+    assert pushed == [tmp_path/"K"]*2 and client.read_metadata(tmp_path/"K"/"kernel-metadata.json")["id"].startswith("ana/")
     status, _, err = cli("covid_kernel", tmp_path/"K", "--push", "--epochs", 3)
     assert status == 2 and "--force" in err and len(pushed) == 2
 
@@ -260,7 +260,7 @@ def test_lite(tmp_path):
     import torch
     from covid_nbdev.model import build_model
     K = kaggle.build_kernel(tmp_path/"K", lite=True)
-    file = K/"weights"/kaggle.LITE_FILE
+    file = K/"weights"/client.LITE_FILE
     ours, theirs = build_model("lite2", file).encoder.state_dict(), build_model("lite2", "imagenet").encoder.state_dict()
     assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
     note(f"kernel: data set with lite2's weights {sum(p.stat().st_size for p in file.parent.iterdir())/1e6:.1f} MB")
