@@ -6,7 +6,7 @@
 __all__ = ['EDITION', 'PROFILE', 'PICTURE', 'STAYS', 'TEXT', 'TYPE_2', 'action', 'values_of', 'clean', 'folded',
            'identifying_values', 'drop_echoes', 'deidentify_dataset']
 
-# %% ../nbs/20b_profile.ipynb #d3303ef4
+# %% ../nbs/20b_profile.ipynb #b7487816
 import re
 import unicodedata
 from collections import Counter
@@ -15,6 +15,7 @@ from importlib.metadata import version
 
 from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
 from dicomanonymizer.simpledicomanonymizer import replace_element
+from fastcore.basics import patch
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -25,7 +26,7 @@ from . import __version__
 from .privacy import Pseudonyms, shift_time
 from .verify import PIXELS, WORDS
 
-# %% ../nbs/20b_profile.ipynb #bf8b3081
+# %% ../nbs/20b_profile.ipynb #9be2baba
 EDITION = "2026c"      # of the standard whose table dicom-anonymizer brings along
 PROFILE = {}           # table E.1-1 of DICOM PS3.15, Basic Profile: codes such as X, Z or X/Z/D by tag
 for name, tags in dicom_anonymization_database_selector(f"dicomfields_{EDITION}").items():
@@ -33,7 +34,7 @@ for name, tags in dicom_anonymization_database_selector(f"dicomfields_{EDITION}"
     # repeating groups come with masks: `action` removes them all
     if name != "ALL_TAGS": PROFILE |= {group << 16 | element: code for group, element, *masks in tags if not masks}
 
-# %% ../nbs/20b_profile.ipynb #397b5240
+# %% ../nbs/20b_profile.ipynb #1de798b2
 PICTURE = {0x18, 0x20, 0x22, 0x28, 0x48, 0x52, 0x54, 0x62, 0x3002, 0x3004, 0x5200}    # groups: acquisition, geometry
 STAYS = set("""SpecificCharacterSet ImageType FrameType Modality PresentationIntentType Manufacturer
 ManufacturerModelName BodyPartExamined AnatomicalOrientationType PatientPosition PatientOrientation Laterality
@@ -75,7 +76,7 @@ def action(
     if vr == "SQ": return "S" if tag.group in PICTURE or name in STAYS else "X"
     return "K" if name in STAYS or vr in _NUMBERS and tag.group in PICTURE else "X"
 
-# %% ../nbs/20b_profile.ipynb #977e3fa4
+# %% ../nbs/20b_profile.ipynb #36704036
 def values_of(
     elem,          # pydicom data element
 ) -> list:
@@ -99,7 +100,7 @@ def _moved(elem, together: dict, by: timedelta | None) -> list:
     moved = [shift_time(*pair, by)[elem.VR == "TM"] for pair in pairs]
     return moved if all(moved) else []
 
-# %% ../nbs/20b_profile.ipynb #f329e86f
+# %% ../nbs/20b_profile.ipynb #1aae84f1
 def _replace(ds, elem, code: str, names: Pseudonyms) -> None:
     "One attribute that can't stay: removed (X), emptied (Z), a new UID, or a dummy."
     if code == "X": del ds[elem.tag]
@@ -133,7 +134,7 @@ def clean(
         done["private" if elem.tag.is_private else elem.keyword or str(elem.tag)] += 1
     return done
 
-# %% ../nbs/20b_profile.ipynb #0fdf3ed2
+# %% ../nbs/20b_profile.ipynb #c1f10133
 TEXT = {"LO", "SH", "CS", "UC", "AS"}      # kinds of short text
 _IDENTIFIERS = "ID$|IDs$|Number|Institution|Address|Telephone|StationName|AETitle"
 _MONTH = "(?:jan|ene|feb|mar|apr|abr|may|jun|jul|aug|ago|sep|oct|nov|dec|dic)[a-z]*"
@@ -186,12 +187,36 @@ def drop_echoes(
         done[elem.keyword] += 1
     return done
 
-# %% ../nbs/20b_profile.ipynb #81c1c7f3
+# %% ../nbs/20b_profile.ipynb #98d2e6f3
+def _which(names: Pseudonyms, number: str, issuer: str, born: str) -> str:
+    "Several people with one ID: another issuer *and* another date of birth. All else is one person."
+    people = names.people.setdefault(number, {})               # issuer, or "" for the first -> issuers, dates of birth
+    fit = [who for who, (issuers, births) in people.items()
+           if not (issuer and born and issuers and births) or issuer in issuers or born in births]
+    who = max(fit, key=lambda w: (born in people[w][1]) + (issuer in people[w][0]), default=issuer if people else "")
+    for known, new in zip(people.setdefault(who, ([], [])), (issuer, born)):
+        if new and new not in known: known.append(new)
+    return who
+
+@patch
+def patient(self:Pseudonyms,
+    ds: Dataset,                 # any file of theirs
+) -> tuple[str, timedelta]:      # a new ID, and how far dates and times move
+    "Who is one person: the same ID, blanks and capitals aside. Without an ID a study is somebody by itself."
+    number, issuer, born = (" ".join(str(ds.get(k) or "").split()).upper()
+                            for k in ("PatientID", "IssuerOfPatientID", "PatientBirthDate"))
+    if not number: return self.person("study", str(ds.get("StudyInstanceUID", "")))
+    return self.person(number, _which(self, number, issuer, born))
+
+# %% ../nbs/20b_profile.ipynb #aa068eed
 TYPE_2 = """PatientBirthDate PatientSex StudyDate StudyTime StudyID AccessionNumber ReferringPhysicianName SeriesNumber
 InstanceNumber Manufacturer PositionReferenceIndicator""".split()         # empty, but there: other programs ask for them
 _CODES = {"113100": "Basic Application Confidentiality Profile",          # PS3.16, context group 7050
           "113107": "Retain Longitudinal Temporal Information Modified Dates Option",
           "113108": "Retain Patient Characteristics Option"}
+
+_WORDS_OF_METHOD = [f"covid_nbdev {__version__}", f"dicom-anonymizer {version('dicom-anonymizer')}",
+                    f"DICOM PS3.15 {EDITION} Basic Profile"]
 
 def _characteristics(ds: Dataset) -> dict:
     "Sex, age, size and weight, if they have the form of it; ages of 90 and more are one, as HIPAA asks."
@@ -202,8 +227,7 @@ def _characteristics(ds: Dataset) -> dict:
 def _record_method(ds: Dataset, shifted: bool, characteristics: bool) -> None:
     "In the attributes that DICOM has for it."
     ds.PatientIdentityRemoved = "YES"
-    ds.DeidentificationMethod = [f"covid_nbdev {__version__}", f"dicom-anonymizer {version('dicom-anonymizer')}",
-                                 f"DICOM PS3.15 {EDITION} Basic Profile"]
+    ds.DeidentificationMethod = _WORDS_OF_METHOD
     codes = ["113100"] + ["113107"]*shifted + ["113108"]*characteristics
     ds.DeidentificationMethodCodeSequence = [Dataset() for _ in codes]
     for item, code in zip(ds.DeidentificationMethodCodeSequence, codes):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PIXELS', 'WORDS', 'open_dicom', 'attribute_name', 'read_paths', 'against_profile', 'date_forms', 'still_there']
 
-# %% ../nbs/20c_verify.ipynb #cd1f4860
+# %% ../nbs/20c_verify.ipynb #4cf5c153
 import re
 from functools import cache
 from itertools import product
@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, UID_dictionary
 
-# %% ../nbs/20c_verify.ipynb #267bc7a5
+# %% ../nbs/20c_verify.ipynb #8996547d
 def open_dicom(
     path,          # a DICOM file, of Part 10 or older
 ) -> Dataset:      # its transfer syntax is set
@@ -57,7 +57,7 @@ def read_paths(
     ds = open_dicom(path)
     return _places(ds.file_meta) | _places(ds)
 
-# %% ../nbs/20c_verify.ipynb #e0394460
+# %% ../nbs/20c_verify.ipynb #72dd8475
 PIXELS = {"PixelData", "FloatPixelData", "DoubleFloatPixelData"}
 _METHOD = {0x00120063, 0x00120064}               # how it was done, in words and codes
 _NEW = {"UI": r"2\.25\.\d+", "DA": r"\d{8}", "TM": r"\d{6}(\.\d{6})?", "DT": r"\d{8}(\d{6}(\.\d{6})?)?([+-]\d{4})?"}
@@ -87,7 +87,7 @@ def against_profile(
         if not same and not _is_ours(p, vr, value, before.get(p, ("", ""))[1]): bad.append(f"{name} is new")
     return bad
 
-# %% ../nbs/20c_verify.ipynb #34415f4b
+# %% ../nbs/20c_verify.ipynb #5879172a
 WORDS = set("""ORIGINAL DERIVED PRIMARY SECONDARY AXIAL LOCALIZER VOLUME NONE CT MR PT NM CR DX MG US XA RF OT SC SM OP SEG
 RTIMAGE RTDOSE HFS HFP HFDR HFDL FFS FFP FFDR FFDL MONOCHROME1 MONOCHROME2 RGB YBR_FULL YBR_FULL_422 HU YES NO M F O
 DCM SCT SRT UCUM""".split())     # DICOM's own: nobody's name or place, even where they are spelled alike
