@@ -28,8 +28,8 @@ from .profile import deidentify_dataset, TEXT
 from .verify import against_profile, attribute_name, open_dicom, PIXELS, read_paths, still_there
 
 # %% ../nbs/20a_deidentify.ipynb #f83aff1c
-_SCREEN = re.compile(r"SCREEN[ _]?(SAVE|SHOT|CAP|DUMP)|\bCAPTUR|\bREPORT|\bLABEL\b|DOSE[ _]*(REPORT|SHEET|INFO|RECORD|SUMMARY|PAGE)|"
-                     r"PATIENT PROTOCOL|EXAM (PROTOCOL|SUMMARY)|(HOJA|INFORME|REPORTE|RESUMEN) DE DOSIS")
+_SCREEN = re.compile(r"SCREEN[ _]?(SAVE|SHOT|CAP|DUMP)|\bCAPTUR|\bREPORT|\bLABEL\b|DOSE[ _]*(SHEET|INFO|RECORD|SUMMARY)"
+                     r"|PATIENT PROTOCOL|EXAM (PROTOCOL|SUMMARY)|(HOJA|INFORME|RESUMEN) DE DOSIS")
 _SECONDARY = """ConversionType DateOfSecondaryCapture SecondaryCaptureDeviceID SecondaryCaptureDeviceManufacturer
 SecondaryCaptureDeviceManufacturerModelName SecondaryCaptureDeviceSoftwareVersions""".split()
 
@@ -48,7 +48,7 @@ def why_left_out(
     if any(_SCREEN.search(says(name)) for name in ("ImageType", "SeriesDescription", "ProtocolName", "ImageComments")):
         return "a picture of a screen or a report"
     if not says("PhotometricInterpretation").startswith("MONOCHROME"): return "a color picture: it may hold text"
-    if says("Modality") == "CT" and ds.get("BitsAllocated") == 8: return "an 8-bit picture, no CT values: it may hold text"
+    if says("Modality") == "CT" and ds.get("BitsAllocated") == 8: return "an 8-bit picture, no CT values"
     if any(ds.get((group, 0x102)) and (group, 0x3000) not in ds for group in range(0x6000, 0x6020, 2)):
         return "an overlay within the pixels"
     if says("RecognizableVisualFeatures") == "YES": return "a face that can be recognized"
@@ -69,12 +69,12 @@ def read_file(
         if not packed and ds.PixelData[:4] == b"\xfe\xff\x00\xe0" and len(ds.PixelData) < expected:
             raise BadInput("a compressed picture without a transfer syntax", "its name in the header")
         if packed or len(ds.PixelData) >= expected:
-            if not packed and ds.PixelData[expected:].strip(b"\0"): ds.PixelData = ds.PixelData[:expected + expected % 2]
+            if not packed and ds.PixelData[expected:].strip(b"\0"): ds.PixelData = ds.PixelData[:expected]
             return ds
     except pydicom.errors.InvalidDicomError:
         found = "an archive: unpack it" if zipfile.is_zipfile(path) else "no DICOM"
         raise BadInput(found, "a file that starts with 128 bytes and DICM") from None
-    except OSError as e: raise BadInput(f"a file that can't be opened ({e.strerror or e})", "one that can be read") from None
+    except OSError as e: raise BadInput(f"a file that can't be opened ({e.strerror})", "one that can be read") from None
     except BadInput: raise
     except Exception as e:      # a damaged file can raise anything in the parser
         raise BadInput(f"a damaged file ({type(e).__name__})", "a whole DICOM file") from None
@@ -106,8 +106,8 @@ class Report:
 
     def __str__(self) -> str:
         "For reading: what was removed, what remains, what a person should look at."
-        lines = [f"{self.files} files of {len(self.patients)} patients written, read again, compared with their "
-                 "sources: no removed text of four letters or more, and no removed date in another form, was found in any byte",
+        lines = [f"{self.files} files of {len(self.patients)} patients written, read again, compared with their sources: "
+                 "no removed text of four letters or more, and no removed date in another form, was found in any byte",
                  f"removed or replaced: {_listed(self.removed, 400)}",
                  f"kept, numbers and the like: {_listed(self.others, 400)}",
                  "kept, texts that a person should look at:"]
@@ -193,7 +193,7 @@ def _check_paths(src: Path, dest: Path, key: Path | None) -> None:
         raise BadInput(f"the key {key.name} beside the data", "it elsewhere", "whoever has both knows who is who")
     if key.is_dir(): raise BadInput(f"{key.name}, which is a folder", "the name of a file")
     if not key.parent.is_dir(): raise BadInput(f"no folder {key.parent}", "an existing folder", "make it first")
-    if not os.access(key if key.exists() else key.parent, os.W_OK): raise BadInput(f"{key}, protected", "a place to write")
+    if not os.access(key if key.exists() else key.parent, os.W_OK): raise BadInput(f"{key}, protected", "another place")
 
 def _source_files(src: Path, left_out: list) -> list[Path]:
     "All files of the source, those behind links last; what is no file, or is there twice, is named."

@@ -23,14 +23,15 @@ def k_of(
     "The k of k-anonymity, person by person; the smallest is the table's. Alone is 1."
     return people.groupby(columns, dropna=False)[columns[0]].transform("size")
 
-# %% ../nbs/20_privacy.ipynb #3792b515
+# %% ../nbs/20_privacy.ipynb #a1d382c9
 class Pseudonyms:
     "New names for old, the same for the same secret. Without the secret there is no way back."
     def __init__(self,
         secret: bytes = b"",     # 32 bytes; empty: new ones, which nobody knows
     ):
         self.secret = secret or secrets.token_bytes(32)
-        self.patients, self.uids, self.people = {}, {}, {}     # given out, old -> new; who was met under an ID
+        self.patients, self.uids = {}, {}      # what was given out: old -> new
+        self.people = {}                       # who was met under an ID
 
     def number(self,
         *what: str,              # what is to be named
@@ -39,7 +40,7 @@ class Pseudonyms:
         message = "\0".join(what).encode("utf-8", "surrogateescape")
         return int.from_bytes(hmac.digest(self.secret, message, "sha256")[:16], "big")
 
-# %% ../nbs/20_privacy.ipynb #2a142ef9
+# %% ../nbs/20_privacy.ipynb #81f97277
 @patch
 def person(self:Pseudonyms,
     *who: str,                   # what names the person: an ID, and who gave it out
@@ -47,7 +48,8 @@ def person(self:Pseudonyms,
     "One person's new name and shift, the same whenever she comes."
     by = timedelta(365 + self.number("days", *who) % 3286,
                    microseconds=self.number("time", *who) % 86_400_000_000)
-    return self.patients.setdefault("|".join(who), (f"P-{self.number('patient', *who):032x}"[:14], -by))
+    new = f"P-{self.number('patient', *who):032x}"[:14]
+    return self.patients.setdefault("|".join(who), (new, -by))
 
 @patch
 def uid(self:Pseudonyms,
@@ -58,17 +60,18 @@ def uid(self:Pseudonyms,
     new = uuid.UUID(int=self.number("uid", old), version=4).int
     return self.uids.setdefault(old, f"2.25.{new}")
 
-# %% ../nbs/20_privacy.ipynb #142c882b
+# %% ../nbs/20_privacy.ipynb #3b911cf8
 def shift_time(
     day: str,        # DA: YYYYMMDD, or the old YYYY.MM.DD; "" if unknown
     time: str,       # TM: HHMMSS.FFFFFF or its beginning, or the old HH:MM:SS; "" if unknown
     by: timedelta,   # forward; back if negative
 ) -> tuple[str, str]:        # new day and time; "" where there was none, or none that can be read
-    "Move a day and its time of day as one. A day alone moves by whole days, a time alone around the clock."
+    "Move a day and its time as one. A day alone moves by whole days, a time around the clock."
     d = re.fullmatch(r"(\d{4})\.?(\d\d)\.?(\d\d)", day.strip())
     t = re.fullmatch(r"(\d\d):?(\d\d)?:?(\d\d)?(?:\.(\d{1,6}))?", time.strip())
-    clock = [int(v) for v in (*t.groups("00")[:3], t.groups("0")[3].ljust(6, "0"))] if t else [12, 0, 0, 0]
+    clock = [12, 0, 0, 0]                  # a day alone: from noon
+    if t: clock = [int(v) for v in (*t.groups("00")[:3], t.groups("0")[3].ljust(6, "0"))]
     try: moved = datetime(*map(int, d.groups() if d else (2000, 1, 1)), *clock) + by
     except (ValueError, OverflowError): return "", ""
     fraction = f".{moved.microsecond:06}" if moved.microsecond else ""
-    return moved.date().isoformat().replace("-", "") if d else "", f"{moved:%H%M%S}{fraction}" if t else ""
+    return f"{moved:%Y%m%d}".zfill(8) if d else "", f"{moved:%H%M%S}{fraction}" if t else ""

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PIXELS', 'WORDS', 'open_dicom', 'attribute_name', 'read_paths', 'against_profile', 'date_forms', 'still_there']
 
-# %% ../nbs/20c_verify.ipynb #4cf5c153
+# %% ../nbs/20c_verify.ipynb #f19e9009
 import re
 from functools import cache
 from itertools import product
@@ -17,14 +17,14 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, UID_dictionary
 
-# %% ../nbs/20c_verify.ipynb #8996547d
+# %% ../nbs/20c_verify.ipynb #2ce2adee
 def open_dicom(
     path,          # a DICOM file, of Part 10 or older
 ) -> Dataset:      # its transfer syntax is set
     "Read a file, without the 128 bytes and DICM, or without a transfer syntax, too: then uncompressed, as it was once."
     with open(path, "rb") as f: head = f.read(132)
-    if head[128:] != b"DICM" and head[:2] not in (b"\x02\0", b"\x08\0", b"\0\x08"): raise pydicom.errors.InvalidDicomError
-    ds = pydicom.dcmread(path, force=True)
+    begins = head[128:] == b"DICM" or head[:2] in (b"\x02\0", b"\x08\0", b"\0\x08")
+    ds = pydicom.dcmread(path, force=begins)
     if "TransferSyntaxUID" not in ds.file_meta:
         implicit, little = ds.original_encoding
         ds.file_meta.TransferSyntaxUID = (ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little
@@ -57,7 +57,7 @@ def read_paths(
     ds = open_dicom(path)
     return _places(ds.file_meta) | _places(ds)
 
-# %% ../nbs/20c_verify.ipynb #72dd8475
+# %% ../nbs/20c_verify.ipynb #2caa2889
 PIXELS = {"PixelData", "FloatPixelData", "DoubleFloatPixelData"}
 _METHOD = {0x00120063, 0x00120064}               # how it was done, in words and codes
 _NEW = {"UI": r"2\.25\.\d+", "DA": r"\d{8}", "TM": r"\d{6}(\.\d{6})?", "DT": r"\d{8}(\d{6}(\.\d{6})?)?([+-]\d{4})?"}
@@ -66,7 +66,7 @@ _OUR_WORDS = r"P-[0-9a-f]{12}|YES|REMOVED|MODIFIED|ANONYMIZED|000Y|090Y|http://a
 def _is_ours(place, vr: str, value, old) -> bool:
     "A value that the source did not have there: is it one of those that de-identification writes?"
     if place[0] in _METHOD or place[0] >> 16 == 2: return True
-    if isinstance(value, bytes): return value == b"Anonymized" or isinstance(old, bytes) and old.startswith(value.rstrip(b"\0"))
+    if isinstance(value, bytes): return value == b"Anonymized" or isinstance(old, bytes) and old.startswith(value)
     left = set(value.split("\\")) - set(str(old).split("\\"))          # one value of several went
     return not left or all(re.fullmatch(f"{_NEW.get(vr, '')}|{_OUR_WORDS}", v.strip()) for v in left)
 
@@ -83,16 +83,15 @@ def against_profile(
         if tag.is_private or tag.group >> 8 in (0x50, 0x60) or not keyword_for_tag(tag): bad.append(f"{name} is there")
         if tag.group == 2 and tag.element not in (0, 1, 2, 3, 0x10, 0x12, 0x13): bad.append(f"{name} is there")
         uid = vr == "UI" and tag.group != 2 and value not in UID_dictionary and not name.endswith("SOPClassUID")
-        if same and (uid or vr in {"PN", "AE", "LT", "ST", "UT", "UR", "DA", "DT", "TM"}): bad.append(f"{name} is as it was")
+        if same and (uid or vr in "PN AE LT ST UT UR DA DT TM".split()): bad.append(f"{name} is as it was")
         if not same and not _is_ours(p, vr, value, before.get(p, ("", ""))[1]): bad.append(f"{name} is new")
     return bad
 
-# %% ../nbs/20c_verify.ipynb #5879172a
-WORDS = set("""ORIGINAL DERIVED PRIMARY SECONDARY AXIAL LOCALIZER VOLUME NONE CT MR PT NM CR DX MG US XA RF OT SC SM OP SEG
-RTIMAGE RTDOSE HFS HFP HFDR HFDL FFS FFP FFDR FFDL MONOCHROME1 MONOCHROME2 RGB YBR_FULL YBR_FULL_422 HU YES NO M F O
+# %% ../nbs/20c_verify.ipynb #7b9db221
+WORDS = set("""ORIGINAL DERIVED PRIMARY SECONDARY AXIAL LOCALIZER VOLUME NONE CT MR PT NM CR DX MG US XA RF OT SC SM OP
+SEG RTIMAGE RTDOSE HFS HFP HFDR HFDL FFS FFP FFDR FFDL MONOCHROME1 MONOCHROME2 RGB YBR_FULL YBR_FULL_422 HU YES NO M F O
 DCM SCT SRT UCUM""".split())     # DICOM's own: nobody's name or place, even where they are spelled alike
-_MONTHS = [("Jan", "ene"), ("Feb", "feb"), ("Mar", "mar"), ("Apr", "abr"), ("May", "may"), ("Jun", "jun"), ("Jul", "jul"),
-           ("Aug", "ago"), ("Sep", "sep"), ("Oct", "oct"), ("Nov", "nov"), ("Dec", "dic")]
+_MONTHS = "jan|ene feb mar apr|abr may jun jul aug|ago sep oct nov dec|dic".split()
 
 @cache
 def date_forms(
@@ -104,7 +103,7 @@ def date_forms(
     forms = {year + month + day, day + month + year, month + day + year}
     for y, m, d, s in product((year, year[2:]), {month, month.lstrip("0")}, {day, day.lstrip("0")}, "-/._ "):
         forms |= {s.join(parts) for parts in ((y, m, d), (d, m, y), (m, d, y))}
-    for word, d in product((w.lower() for w in _MONTHS[int(month) - 1]), {day, day.lstrip("0")}):
+    for word, d in product(_MONTHS[int(month) - 1].split("|"), {day, day.lstrip("0")}):
         forms |= {f"{d}{s}{word}{s}{y}" for s in ("", "-", " ", ".", "/") for y in (year, year[2:])}
         forms |= {f"{d} de {word}", f"{d} {word}", f"{word} {d}", f"{word}{d}"}
     return forms
@@ -116,7 +115,7 @@ def _parts(value) -> set:
 def _byte_strings(vr: str, value, codes) -> set[bytes]:
     "What to look for: four letters and more, in each encoding; readable stretches of binary values. ASCII in small."
     if isinstance(value, bytes):
-        return {s.lower() for s in re.findall(rb"[\x21-\x7e][\x20-\x7e]{6,}[\x21-\x7e]", value)} if vr in ("OB", "UN") else set()
+        return set(re.findall(rb"[\x21-\x7e][\x20-\x7e]{6,}[\x21-\x7e]", value.lower() if vr in ("OB", "UN") else b""))
     if vr in ("US", "UL", "SS", "SL", "FD", "FL", "AT", "UV", "SV"): return set()      # binary numbers
     forms = {p.strip() for p in re.split(r"[\^=]", value)} if vr == "PN" else {value}
     if vr == "TM" and len(value) > 5: forms.add(f"{value[:2]}:{value[2:4]}:{value[4:6]}")
@@ -128,6 +127,7 @@ def _as_bytes(texts: list) -> bytes:
     again = [t.encode("latin-1", "replace") for t in texts if not t.isascii()]
     return b"\n".join([t.encode() for t in texts] + again).lower()
 
+# %% ../nbs/20c_verify.ipynb #740eec1a
 def _header_bytes(after: dict, kept: set, raw: bytes) -> tuple[bytes, list]:
     "A file's bytes without its pixels and without what was newly made and may be alike by chance; and the pixels."
     pixels = [v for p, (_, v) in after.items() if attribute_name(p) in PIXELS and isinstance(v, bytes)]
