@@ -69,7 +69,8 @@ def read_file(
         if not packed and ds.PixelData[:4] == b"\xfe\xff\x00\xe0" and len(ds.PixelData) < expected:
             raise BadInput("a compressed picture without a transfer syntax", "its name in the header")
         if packed or len(ds.PixelData) >= expected:
-            if not packed and ds.PixelData[expected:].strip(b"\0"): ds.PixelData = ds.PixelData[:expected]
+            end = expected + expected % 2
+            if not packed and ds.PixelData[end:].strip(b"\0"): ds.PixelData = ds.PixelData[:end]
             return ds
     except pydicom.errors.InvalidDicomError:
         found = "an archive: unpack it" if zipfile.is_zipfile(path) else "no DICOM"
@@ -106,8 +107,8 @@ class Report:
 
     def __str__(self) -> str:
         "For reading: what was removed, what remains, what a person should look at."
-        lines = [f"{self.files} files of {len(self.patients)} patients written, read again, compared with their sources: "
-                 "no removed text of four letters or more, and no removed date in another form, was found in any byte",
+        lines = [f"{self.files} files of {len(self.patients)} patients written, read again, compared with the sources. "
+                 "No removed text of four letters or more, nor a removed date in another form, is in any byte",
                  f"removed or replaced: {_listed(self.removed, 400)}",
                  f"kept, numbers and the like: {_listed(self.others, 400)}",
                  "kept, texts that a person should look at:"]

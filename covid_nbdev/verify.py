@@ -127,7 +127,7 @@ def _as_bytes(texts: list) -> bytes:
     again = [t.encode("latin-1", "replace") for t in texts if not t.isascii()]
     return b"\n".join([t.encode() for t in texts] + again).lower()
 
-# %% ../nbs/20c_verify.ipynb #740eec1a
+# %% ../nbs/20c_verify.ipynb #6c6d04fb
 def _header_bytes(after: dict, kept: set, raw: bytes) -> tuple[bytes, list]:
     "A file's bytes without its pixels and without what was newly made and may be alike by chance; and the pixels."
     pixels = [v for p, (_, v) in after.items() if attribute_name(p) in PIXELS and isinstance(v, bytes)]
@@ -149,7 +149,8 @@ def still_there(
     header, pixels = _header_bytes(after, kept, raw)
     texts = [v for p in kept if isinstance(v := after[p][1], str)]
     parts = [v for p in kept if after[p][0] in ("LO", "SH", "CS", "UC") for v in _parts(after[p][1])]
-    own, texts = _as_bytes([v for v in parts if v in WORDS]), _as_bytes(texts)
+    numbers = [after[p][1] for p in kept if after[p][0] in ("DS", "IS", "UI")]
+    own, texts = _as_bytes([v for v in parts if v in WORDS] + numbers), _as_bytes(texts)
     words = {w for v in parts if v not in WORDS for w in re.split(r"[\W_]+", v.lower())}
     codes = {"utf-8", "latin-1", *convert_encodings(before.get((0x00080005,), ("", ""))[1].split("\\"))}
     found = []
@@ -160,7 +161,8 @@ def still_there(
         allowed = own if vr in ("PN", "UI", "DA", "DT") else texts
         if vr == "PN" or name == "PatientID":
             if words & {w for v in lost for w in re.split(r"[\^= ]+", v.lower()) if 1 < len(w) < 4}: found.append(name)
-        if vr in ("DA", "DT") and any(f.encode() in header for v in lost for f in date_forms(v)): found.append(name)
+        forms = {f.encode() for v in lost for f in date_forms(v)} if vr in ("DA", "DT") else ()
+        if any(f in header and header.count(f) > own.count(f) for f in forms): found.append(name)
         for b in set().union(*(_byte_strings(vr, v, codes) for v in lost)):
             if header.count(b) > allowed.count(b) or len(b) > 7 and any(b in v for v in pixels): found.append(name)
     return list(dict.fromkeys(found))

@@ -114,7 +114,7 @@ def test_identity_in_odd_places(tmp_path, values, gone):
 @pytest.mark.parametrize("values", [
     dict(InstitutionName="REMOVED"), dict(StudyDescription="MODIFIED"), dict(InstitutionName="Anonymized", StationName="ANONYMIZED"),
     dict(PatientName="REMOVED"), dict(PatientName="Anonymous", PatientID="ANONYMIZED"), dict(StudyDescription="Basic Profile"),
-    dict(PatientName="CT^Axial"), dict(StudyDescription="CHEST", BodyPartExamined="CHEST"), dict(PatientID="1024", RescaleIntercept="-1024"),
+    dict(PatientName="1024", RescaleIntercept="-1024"), dict(StudyDate="20050105", SliceLocation="10.05012005"), dict(PatientName="CT^Axial"), dict(StudyDescription="CHEST", BodyPartExamined="CHEST"), dict(PatientID="1024", RescaleIntercept="-1024"),
     dict(PatientID="1", SeriesNumber="1", ConvolutionKernel="FC 1"), dict(ProtocolName="YES"), dict(AccessionNumber="0000"),
     dict(PatientName="Original^Primary"), dict(StationName="CT", ManufacturerModelName="Scan CT"), dict(StudyTime="0000", InstitutionName="P-")])
 @pytest.mark.parametrize("shift_dates", [False, True])
