@@ -161,7 +161,7 @@ def _echo(text: str, values: set[str]) -> bool:
     words, bare = set(re.split(r"[\W_]+", text)), re.sub(r"[\W_]", "", text)
     return any(v in (words if len(v) < 4 else text) or len(v) > 5 and re.sub(r"[\W_]", "", v) in bare for v in values)
 
-# %% ../nbs/20b_profile.ipynb #b0629612
+# %% ../nbs/20b_profile.ipynb #b1d15a2a
 def drop_echoes(
     ds: Dataset,           # changed in place
     values: set[str],      # see `identifying_values`
@@ -173,7 +173,8 @@ def drop_echoes(
             for item in elem.value: done += drop_echoes(item, values)
             continue
         if elem.VR in ("OB", "UN") and elem.keyword not in PIXELS:
-            stay = [v for v in _values(elem) if not _echo(v.decode("latin-1"), {w for w in values if len(w) > 3})]
+            long = {v for v in values if len(v) > 3}
+            stay = [v for v in _values(elem) if not _echo((v or b"").decode("latin-1"), long)]
         elif elem.VR in TEXT:
             date = _DATE.search if elem.keyword != "CodeValue" else lambda text: False
             stay = [v for v in map(str, _values(elem)) if v in WORDS or not (_echo(v, values) or date(_folded(v)))]

@@ -11,15 +11,18 @@ from test_play import grave_faults, page_of, said      # noqa: F401 (a fixture)
 @pytest.fixture(scope="module")
 def hospital():
     rng = np.random.default_rng(1)
-    people = pd.DataFrame(dict(born=rng.integers(0, 9000, 200), sex=rng.integers(0, 2, 200), scan=rng.integers(36525, 36890, 200), scanner=rng.integers(0, 3, 200)))
+    people = pd.DataFrame(dict(born=rng.integers(0, 9000, 200), sex=rng.integers(0, 2, 200),
+                               scan=rng.integers(36525, 36890, 200), scanner=rng.integers(0, 3, 200)))
     data = dict(columns=20, rows=10, first_day="1920-01-01", known=["born"], chosen=3, born=pack(people["born"].to_numpy(np.uint16)),
-                scan=pack(people["scan"].to_numpy(np.uint16)), sex=pack(people["sex"].to_numpy(np.uint8)), scanner=pack(people["scanner"].to_numpy(np.uint8)))
+                scan=pack(people["scan"].to_numpy(np.uint16)), sex=pack(people["sex"].to_numpy(np.uint8)),
+                scanner=pack(people["scanner"].to_numpy(np.uint8)))
     return people, playable("k_anonymity", data, np.full((60, 90), 255), "Squares colored by k.", "Tick what an attacker knows.")
 
 
 def agrees(page, people, known, coarse):
     found, people = said(page), people.copy()
-    for name in ("born", "scan"): people[name] = (pd.Timestamp("1920-01-01") + pd.to_timedelta(people[name], "D")).dt.to_period(coarse[0].upper())
+    for name in ("born", "scan"):
+        people[name] = (pd.Timestamp("1920-01-01") + pd.to_timedelta(people[name], "D")).dt.to_period(coarse[0].upper())
     k = k_of(people, known)
     assert (found["known"], found["coarse"]) == (known, coarse)
     assert (found["alone"], found["least"], found["k"]) == ((k == 1).sum(), k.min(), k[found["chosen"]])

@@ -27,7 +27,7 @@ def once(tmp_path, ds, **options):
 TECHNIQUE = dict(KVP="120", SliceThickness="1.5", ConvolutionKernel="Br40f\\3", ScanOptions="HELICAL MODE", BodyPartExamined="CHEST",
                  RescaleSlope="1", RescaleIntercept="-1024", PixelSpacing=[.75, .75], ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
                  ImagePositionPatient=[-120.5, 3, 77.25], PatientPosition="FFS", XRayTubeCurrent="220", ExposureTime="500",
-                 ReconstructionDiameter="350", Manufacturer="ACME", ManufacturerModelName="Scan 64", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"],
+                 ReconstructionDiameter="350", Manufacturer="ACME", ManufacturerModelName="Scan 64", ImageType=["ORIGINAL", "PRIMARY"],
                  WindowCenter="-600", WindowWidth="1500", SpiralPitchFactor=.9, CTDIvol=4.5, InstanceNumber="7", SeriesNumber="3")
 
 
@@ -39,12 +39,13 @@ def test_what_a_segmentation_needs_stays(tmp_path):
 
 @warnings_off
 def test_what_is_in_no_list_goes(tmp_path):
-    "Every attribute of the dictionary that holds a text, a date, an address, bytes or a digit string, and isn't named, at the top and inside."
+    "Every attribute of the dictionary that isn't named and holds a text, a date, an address, bytes or digits: at the top and inside."
     ds, item, looked_for = make_ct(), Dataset(), []
     for n, (tag, (vr, _, _, _, name)) in enumerate(DicomDictionary.items(), 10_000):
         if tag >> 16 < 8 or tag >> 16 == 0x7fe0 or tag in ds or tag == 0x00080005: continue
         if vr not in ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT", "UI", "DA", "DT", "OB", "UN", "CS", "AS", "IS", "DS"): continue
-        if vr in ("IS", "DS") and tag >> 16 in profile.PICTURE or name in profile.STAYS | {"ReferencedSOPClassUID", "ICCProfile"} or profile.PROFILE.get(tag): continue
+        named = name in profile.STAYS | {"ReferencedSOPClassUID", "ICCProfile"} or profile.PROFILE.get(tag)
+        if named or vr in ("IS", "DS") and tag >> 16 in profile.PICTURE: continue
         value, text = marker(n, vr)
         ds.add_new(tag, vr, value); item.add_new(tag, vr, value)
         looked_for += [text]*bool(text)
@@ -114,9 +115,11 @@ def test_identity_in_odd_places(tmp_path, values, gone):
 @pytest.mark.parametrize("values", [
     dict(InstitutionName="REMOVED"), dict(StudyDescription="MODIFIED"), dict(InstitutionName="Anonymized", StationName="ANONYMIZED"),
     dict(PatientName="REMOVED"), dict(PatientName="Anonymous", PatientID="ANONYMIZED"), dict(StudyDescription="Basic Profile"),
-    dict(PatientName="1024", RescaleIntercept="-1024"), dict(StudyDate="20050105", SliceLocation="10.05012005"), dict(PatientName="CT^Axial"), dict(StudyDescription="CHEST", BodyPartExamined="CHEST"), dict(PatientID="1024", RescaleIntercept="-1024"),
+    dict(PatientName="1024", RescaleIntercept="-1024"), dict(StudyDate="20050105", SliceLocation="10.05012005"),
+    dict(PatientName="CT^Axial"), dict(StudyDescription="CHEST", BodyPartExamined="CHEST"),
+    dict(PatientID="1024", RescaleIntercept="-1024"),
     dict(PatientID="1", SeriesNumber="1", ConvolutionKernel="FC 1"), dict(ProtocolName="YES"), dict(AccessionNumber="0000"),
-    dict(PatientName="Original^Primary"), dict(StationName="CT", ManufacturerModelName="Scan CT"), dict(StudyTime="0000", InstitutionName="P-")])
+    dict(PatientName="Original^Primary"), dict(StationName="CT", ManufacturerModelName="Scan CT"), dict(StudyTime="0000")])
 @pytest.mark.parametrize("shift_dates", [False, True])
 def test_our_words_and_chance_are_no_leaks(tmp_path, values, shift_dates):
     found = once(tmp_path, make_ct(**values), shift_dates=shift_dates)
@@ -139,8 +142,8 @@ def study(number, **values):
 
 
 @pytest.mark.parametrize("second", [
-    dict(IssuerOfPatientID="HOSP"), dict(PatientID=" NSS-4418-22 "), dict(PatientID="nss-4418-22"), dict(IssuerOfPatientID="LAB", PatientBirthDate=""),
-    dict(PatientBirthDate="19610204"), dict(PatientName="RULFO PEREZ^SUSANA")])
+    dict(IssuerOfPatientID="HOSP"), dict(PatientID=" NSS-4418-22 "), dict(PatientID="nss-4418-22"),
+    dict(IssuerOfPatientID="LAB", PatientBirthDate=""), dict(PatientBirthDate="19610204"), dict(PatientName="RULFO PEREZ^SUSANA")])
 @pytest.mark.parametrize("turned", [False, True])
 def test_one_person_stays_one(tmp_path, second, turned):
     "Another issuer, blanks, capitals, a typing error in one date of birth: one pseudonym, one shift."
@@ -155,7 +158,8 @@ def test_one_person_stays_one(tmp_path, second, turned):
 def test_two_people_with_one_number(tmp_path, key):
     "Another issuer and another date of birth. Files without a date of birth go with their issuer; a key remembers."
     lab = dict(IssuerOfPatientID="LAB", StudyInstanceUID="1.2.840.99999.2.77")
-    save(study(1, IssuerOfPatientID="HOSP"), tmp_path/"src"/"1.dcm"); save(study(2, PatientBirthDate="19900909", **lab), tmp_path/"src"/"2.dcm")
+    save(study(1, IssuerOfPatientID="HOSP"), tmp_path/"src"/"1.dcm")
+    save(study(2, PatientBirthDate="19900909", **lab), tmp_path/"src"/"2.dcm")
     options = dict(shift_dates=True, key=tmp_path/"key.json" if key else None)
     if not key: save(study(3, PatientBirthDate="", **lab), tmp_path/"src"/"3.dcm")
     report = run(tmp_path/"src", tmp_path/"out", **options)
@@ -178,7 +182,8 @@ def test_intervals_across_midnight(tmp_path):
     "Four moments of one patient, in days, times, date-times and inside a sequence, keep their distances."
     inner = Dataset()
     inner.StudyDate, inner.StudyTime = "20200416", "235959.999999"
-    ds = make_ct(StudyDate="20200417", StudyTime="000001", SeriesDate="20200417", SeriesTime="1200", AcquisitionDateTime="20200417233000-0500")
+    ds = make_ct(StudyDate="20200417", StudyTime="000001", SeriesDate="20200417", SeriesTime="1200",
+                 AcquisitionDateTime="20200417233000-0500")
     ds.ReferencedImageSequence = [inner]
     found = once(tmp_path, ds, shift_dates=True).ds
     ref, = found.ReferencedImageSequence
@@ -254,10 +259,12 @@ def test_the_key_is_checked_first(tmp_path, cli, monkeypatch):
 
 
 @pytest.mark.parametrize("values, why", [
-    (dict(SeriesDescription="SCREEN SAVES", ImageType=["DERIVED", "SECONDARY"]), "screen"), (dict(SeriesDescription="Dose Report"), "screen"),
+    (dict(SeriesDescription="SCREEN SAVES", ImageType=["DERIVED", "SECONDARY"]), "screen"),
+    (dict(SeriesDescription="Dose Report"), "screen"),
     (dict(SecondaryCaptureDeviceManufacturer="Vital Images", DateOfSecondaryCapture="20200417"), "secondary capture"),
     (dict(SeriesDescription="Patient Protocol"), "screen"), (dict(SOPClassUID=SecondaryCaptureImageStorage), "secondary capture"),
-    (dict(SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0, BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=bytes(192)), "color"),
+    (dict(SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0, BitsAllocated=8, BitsStored=8, HighBit=7,
+          PixelData=bytes(192)), "color"),
     (dict(BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=bytes(64)), "8-bit"), (dict(SeriesDescription="informe de dosis"), "screen")])
 def test_text_in_the_picture(tmp_path, values, why):
     save(make_ct(**values), tmp_path/"src"/"odd.dcm"); save(make_ct("1.2.840.99999.1.8"), tmp_path/"src"/"ct.dcm")
@@ -272,5 +279,6 @@ def test_an_overlay_inside_the_pixels(tmp_path):
 
 
 @pytest.mark.parametrize("values", [dict(ImageType=["DERIVED", "SECONDARY", "MPR"]), dict(SeriesDescription="SCREENING LOW DOSE"),
-                                    dict(SeriesDescription="LUNG LOW DOSE 1.0"), dict(ProtocolName="Chest dose saving")])
+                                    dict(SeriesDescription="LUNG LOW DOSE 1.0"), dict(ICCProfile=b""),
+                                    dict(ProtocolName="Chest dose saving")])
 def test_common_series_pass(tmp_path, values): assert run(save(make_ct(**values), tmp_path/"src"/"a.dcm"), tmp_path/"out").files == 1
