@@ -6,7 +6,7 @@
 __all__ = ['EDITION', 'PROFILE', 'PICTURE', 'STAYS', 'TEXT', 'TYPE_2', 'action', 'clean', 'identifying_values', 'drop_echoes',
            'deidentify_dataset']
 
-# %% ../nbs/20b_profile.ipynb #838d975c
+# %% ../nbs/20b_profile.ipynb #deba997b
 import re
 import unicodedata
 from collections import Counter
@@ -20,7 +20,7 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import Tag
-from pydicom.uid import ExplicitVRLittleEndian, PYDICOM_IMPLEMENTATION_UID, UID_dictionary
+from pydicom.uid import ExplicitVRLittleEndian, PYDICOM_IMPLEMENTATION_UID
 
 from . import __version__
 from .privacy import Pseudonyms, shift_time
@@ -132,11 +132,13 @@ def clean(
         done["private" if elem.tag.is_private else elem.keyword or str(elem.tag)] += 1
     return done
 
-# %% ../nbs/20b_profile.ipynb #93fed793
+# %% ../nbs/20b_profile.ipynb #cbe53f63
 TEXT = {"LO", "SH", "CS", "UC", "AS"}      # kinds of short text
 _IDENTIFIERS = "ID$|IDs$|Number|Institution|Address|Telephone|StationName|AETitle"
 _MONTH = "(?:jan|ene|feb|mar|apr|abr|may|jun|jul|aug|ago|sep|oct|nov|dec|dic)[a-z]*"
-_DATE = re.compile(rf"\d{{6}}|\d[-/.]\d{{1,2}}[-/.]\d|\d\W{{0,2}}(?:de )?{_MONTH}\W{{0,2}}(?:de )?\d|{_MONTH} \d+, \d")
+_TELLING = re.compile(        # six digits, UIDs and network addresses, dates
+    rf"\d{{6}}|\d\.\d+\.\d+\.\d|\d[-/.]\d{{1,2}}[-/.]\d|\d\W{{0,2}}(?:de )?{_MONTH}\W{{0,2}}(?:de )?\d"
+    rf"|{_MONTH} \d+, \d")
 
 def _folded(text: str) -> str:
     "Without accents and capitals: Páramo and PARAMO are one name."
@@ -144,15 +146,15 @@ def _folded(text: str) -> str:
 
 def identifying_values(
     ds: Dataset,   # before anything is changed
-) -> set[str]:     # names and their parts, identifiers, UIDs, dates: folded
+) -> set[str]:     # names and their parts, identifiers, dates: folded
     "What the header says about who, where and when, at every depth: it must not turn up in any text."
     found = set()
     for elem in ds.iterall():
-        kind = elem.VR in TEXT | {"PN", "UI", "DA", "DT"} and not elem.tag.is_private
+        kind = elem.VR in TEXT | {"PN", "DA", "DT"} and not elem.tag.is_private
         if not kind or action(elem.tag, elem.VR) == "K": continue
         values = [_folded(v) for v in _texts(elem)]
         if elem.VR == "PN": found |= {part for v in values for part in (v, *re.split(r"[\W_]+", v))}
-        elif elem.VR not in TEXT or re.search(_IDENTIFIERS, elem.keyword): found |= set(values) - UID_dictionary.keys()
+        elif elem.VR not in TEXT or re.search(_IDENTIFIERS, elem.keyword): found |= set(values)
     return {v for v in found if len(v) > 1}
 
 def _echo(text: str, values: set[str]) -> bool:
@@ -161,7 +163,7 @@ def _echo(text: str, values: set[str]) -> bool:
     words, bare = set(re.split(r"[\W_]+", text)), re.sub(r"[\W_]", "", text)
     return any(v in (words if len(v) < 4 else text) or len(v) > 5 and re.sub(r"[\W_]", "", v) in bare for v in values)
 
-# %% ../nbs/20b_profile.ipynb #b1d15a2a
+# %% ../nbs/20b_profile.ipynb #d2d8ce4d
 def drop_echoes(
     ds: Dataset,           # changed in place
     values: set[str],      # see `identifying_values`
@@ -176,7 +178,7 @@ def drop_echoes(
             long = {v for v in values if len(v) > 3}
             stay = [v for v in _values(elem) if not _echo((v or b"").decode("latin-1"), long)]
         elif elem.VR in TEXT:
-            date = _DATE.search if elem.keyword != "CodeValue" else lambda text: False
+            date = _TELLING.search if elem.keyword != "CodeValue" else lambda text: False
             stay = [v for v in map(str, _values(elem)) if v in WORDS or not (_echo(v, values) or date(_folded(v)))]
         elif elem.VR in ("IS", "DS"): stay = [v for v in map(str, _values(elem)) if len(v) < 6 or v not in values]
         else: continue
