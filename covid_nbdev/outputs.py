@@ -57,7 +57,8 @@ def command(
             if hasattr(sys.stdout, "reconfigure"): sys.stdout.reconfigure(errors="replace")   # a terminal without "×"
             if args or kwargs or not _is_script(func.__name__): return func(*args, **kwargs)
             try:
-                return func(**_arguments(func, example)) or 0
+                func(**_arguments(func, example))
+                return 0
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 return 1

@@ -5,7 +5,7 @@ import pytest
 
 from covid_nbdev.play import pack, playable
 from covid_nbdev.privacy import k_of
-from test_play import grave_faults, page_of, said      # noqa: F401 (a fixture)
+from test_play import grave_faults, holds_the_present_files, one_figure, page_of, said      # noqa: F401 (a fixture)
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +54,6 @@ def test_what_an_attacker_knows(page_of, hospital):      # noqa: F811
     page.get_by_role("button", name="Another").click()
     assert said(page)["chosen"] == (199*7 + 1237) % 200
     assert grave_faults(page) == []
+
+
+def test_the_lesson_shows_this_figure(): holds_the_present_files(one_figure("20_privacy", "k_anonymity"), "k_anonymity", "20_privacy")
