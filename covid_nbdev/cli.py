@@ -217,14 +217,17 @@ def covid_submission(
 def covid_deid(
     src: str,                      # a DICOM file, or a folder with DICOM files; never changed
     dest: str,                     # new folder for the copies
-    shift_dates: bool = False,     # move each patient's dates by a secret number of days, instead of removing them
+    shift_dates: bool = False,     # move each patient's dates and times by a secret amount, instead of removing them
     key: str = None,               # file for the way back from new names to old, away from SRC and DEST
     keep_secondary: bool = False,  # also take screenshots and images with text in the picture
-):
+    keep_patient_characteristics: bool = False,  # keep sex, age (of 90 and more: 90), size and weight
+) -> int:                          # 3 if files were left out, each named
     "Copy DICOM images without the person: the Basic Profile of DICOM PS3.15, verified. Pixels are not changed."
     from covid_nbdev.deidentify import deidentify
-    print(deidentify(src, dest, shift_dates=shift_dates, key=key, keep_secondary=keep_secondary))
+    report = deidentify(src, dest, shift_dates, key, keep_secondary, keep_patient_characteristics)
+    print(report)
     if key: print(f"the way back is in {key}: whoever has it can name the patients")
+    return 3 if report.left_out else 0
 
 # %% ../nbs/23_cli.ipynb #3c343570
 @command("covid_kernel runs/kernel --lite --epochs 30", "Nothing was uploaded.")

@@ -38,7 +38,7 @@ VALUES = {
         resume=[True], force=[True]),
     "covid_predict": dict(series=[2], tta=[True], min_px=[5]),
     "covid_submission": dict(tta=[True], min_px=[5], submit=[True], message=["a note"]),
-    "covid_deid": dict(shift_dates=[True], key=["key.json"], keep_secondary=[True]),
+    "covid_deid": dict(shift_dates=[True], key=["key.json"], keep_secondary=[True], keep_patient_characteristics=[True]),
     "covid_kernel": dict(user=["ana"], accelerator=["NvidiaL4"], weights=[FILE, "phantom"], lite=[True], go_on=[True], encoder=["efficientnet-b0"],
                          epochs=[3], size=[256], batch_size=[8], hours=[9, 0.5], push=[True], force=[True]),
     "covid_demo": dict(run=["mine"])}

@@ -1,7 +1,7 @@
 """De-identification: every attribute of the profile's table, from a source of its own, filled with a marker that must be gone."""
 import json, os, re, subprocess, sys, zipfile
 from collections import Counter
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from conftest import ROOT, note, real_data
-from covid_nbdev import deidentify as deid, privacy
+from covid_nbdev import privacy, profile
 from covid_nbdev.core import BadInput
 from covid_nbdev.deidentify import deidentify
 
@@ -144,7 +144,7 @@ def test_the_two_tables_agree():
         t = Tag(*(int(p.replace("xxxx", "3000").replace("xx", "00"), 16) for p in tag.split(",")))
         try: vr = dictionary_VR(t)
         except KeyError: vr = "LO"
-        mine, theirs = privacy.action(t, vr), code.split("/")[-1].strip("*")
+        mine, theirs = profile.action(t, vr), code.split("/")[-1].strip("*")
         assert mine != "K" and (strength[mine] >= strength[theirs] or mine == "T"), (tag, code, mine)
 
 
@@ -158,7 +158,8 @@ def test_real_scans(tmp_path, shift_dates):
     assert (report.files, len(report.patients), report.left_out) == (27, 2, [])
     assert before == {p: p.read_bytes() for p in (tmp_path/"src").rglob("*.dcm")}
     sources = [pydicom.dcmread(p) for p in before]
-    identifying = {str(d.get(k)) for d in sources for k in ("PatientID", "DeviceSerialNumber", "StationName", "StudyDate", "SOPInstanceUID")}
+    keywords = ("PatientID", "DeviceSerialNumber", "StationName", "StudyDate", "SOPInstanceUID")
+    identifying = {str(d.get(k)) for d in sources for k in keywords}
     for path in (tmp_path/"out").rglob("*.dcm"):
         raw, ds = path.read_bytes(), pydicom.dcmread(path)
         uids = {str(uid) for e in (*ds.file_meta, *ds.iterall()) if e.VR == "UI" for uid in (e.value if e.VM > 1 else [e.value])}
@@ -239,23 +240,31 @@ def test_dates_are_removed(tmp_path):
         assert [c.CodeValue for c in ds.DeidentificationMethodCodeSequence] == ["113100"]
 
 
+def moment(day, time=""): return datetime.strptime(day + (time + ".0" if "." not in time else time), "%Y%m%d%H%M%S.%f")
+
+
 def test_dates_move_together(tmp_path):
+    "Day and time as one, to the microsecond, also where the move passes midnight; nothing stays as it was."
     run(three_scans(tmp_path/"src"), tmp_path/"out", shift_dates=True)
     (other,), same = by_patient(tmp_path/"out")
-    def days(ds): return date.fromisoformat(ds.StudyDate)
-    assert sorted((days(d) - min(map(days, same))).days for d in same) == [0, 9, 40], "intervals stay"
-    moved = {d.StudyDate for d in same}
-    assert not moved & {"20200417", "20200426", "20200527"} and other.StudyDate not in moved | {"20200417"}
+    starts = sorted(moment(ds.StudyDate, ds.StudyTime) for ds in same)
+    assert [(s - starts[0]).days for s in starts] == [0, 9, 40] and {(s - starts[0]).seconds for s in starts} == {0}
+    by = starts[0] - moment("20200417", "101530.5")
+    assert timedelta(-3651) < by <= timedelta(-365) and by.seconds + by.microseconds, "not by whole days"
     for ds in same:
-        assert ds.AcquisitionDateTime == ds.StudyDate + "101530+0100" and ds.StudyTime == "101530.5"
+        acquired = ds.AcquisitionDateTime.removesuffix("+0100")
+        assert moment(acquired[:8], acquired[8:]) + timedelta(seconds=.5) == moment(ds.StudyDate, ds.StudyTime)
         assert not ds.PatientBirthDate, "not part of that option"
         assert ds.LongitudinalTemporalInformationModified == "MODIFIED"
         assert [c.CodeValue for c in ds.DeidentificationMethodCodeSequence] == ["113100", "113107"]
+    assert other.StudyDate not in {d.StudyDate for d in same}
 
 
-@pytest.mark.parametrize("value, moved", [("20200301", "20200229"), ("2020.03.01", "20200229"), ("20200301101112.5-0600", "20200229101112.5-0600"),
-                                          ("202003", ""), ("no date", ""), ("20201399", ""), ("00010101", ""), ("", "")])
-def test_shift_date(value, moved): assert privacy.shift_date(value, -1) == moved
+@pytest.mark.parametrize("before, moved", [
+    (("20200301", "101112.5"), ("20200229", "091112.500000")), (("2020.03.01", "00:30:00"), ("20200228", "233000")),      # past midnight
+    (("20200301", "1011"), ("20200229", "091100")), (("20200301", ""), ("20200229", "")), (("", "0030"), ("", "233000")),
+    *[((bad, ""), ("", "")) for bad in ("202003", "no date", "20201399", "00010101", "")]])
+def test_shift_time(before, moved): assert privacy.shift_time(*before, -timedelta(1, hours=1)) == moved
 
 
 def test_two_runs_share_nothing_unless_a_key_joins_them(tmp_path):
@@ -284,22 +293,22 @@ def test_pictures_with_text_are_left_out(tmp_path, values, why):
 
 
 def test_a_name_in_the_wrong_field_goes(tmp_path):
-    ds = make_ct(ConvolutionKernel="B70 rulfo", SoftwareVersions="syngo", ManufacturerModelName="of NSS-4418-22")
+    ds = make_ct(ConvolutionKernel="B70 rulfo", FilterType="WEDGE", ManufacturerModelName="of NSS-4418-22")
     report = run(save(ds, tmp_path/"src"/"a.dcm"), tmp_path/"out")
     result, = results(tmp_path/"out")
-    assert "ConvolutionKernel" not in result and "ManufacturerModelName" not in result and result.SoftwareVersions == "syngo"
+    assert "ConvolutionKernel" not in result and "ManufacturerModelName" not in result and result.FilterType == "WEDGE"
     assert report.removed["ConvolutionKernel"] == 1
 
 
 @pytest.mark.parametrize("step, idle", [
     ("drop_echoes", lambda *args: Counter()), ("clean", lambda *args: Counter()), ("_new_file_header", lambda ds: None),
-    ("_replace", lambda *args: None), ("_new_times", lambda elem, days: [elem.value])])
+    ("_replace", lambda *args: None), ("_moved", lambda elem, together, by: elem.value), ("action", lambda *args: "K")])
 def test_the_verification_can_fail(tmp_path, monkeypatch, step, idle):
     "With any step left out, it finds out, and nothing is written."
-    ds = make_ct(SoftwareVersions="for Rulfo", InstitutionName="Hospital del Mar")
+    ds = make_ct(ConvolutionKernel="for Rulfo", InstitutionName="Hospital del Mar")
     ds.preamble = b"Rulfo".ljust(128)
     save(ds, tmp_path/"src"/"a.dcm")
-    monkeypatch.setattr(deid, step, idle)
+    monkeypatch.setattr(profile, step, idle)
     with pytest.raises(BadInput, match="could not be cleaned"): run(tmp_path/"src", tmp_path/"out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["src"]
 
@@ -369,7 +378,7 @@ def test_damaged_files_are_named_and_the_others_go_on(tmp_path):
     for n, keep in enumerate((100, 140, 300, 500, len(whole) - 10)): (tmp_path/"src"/f"cut{n}.dcm").write_bytes(whole[:keep])
     os.symlink(tmp_path/"nowhere", tmp_path/"src"/"link.dcm"); os.mkfifo(tmp_path/"src"/"pipe.dcm")
     report = run(tmp_path/"src", tmp_path/"out")
-    assert report.files == 1 and {n for n, _ in report.left_out} == {f"cut{n}.dcm" for n in range(5)}
+    assert report.files == 1 and {n for n, _ in report.left_out} == {f"cut{n}.dcm" for n in range(5)} | {"link.dcm", "pipe.dcm"}
 
 
 def test_nothing_is_overwritten(tmp_path, cli):
