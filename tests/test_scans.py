@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from conftest import ROOT, note, real_data
-from covid_nbdev import dicom
+from covid_nbdev import dicom, pixels
 from covid_nbdev.core import BadInput
 from covid_nbdev.phantom import make_volume
 from covid_nbdev.scans import (AIR_HU, find_axes, read_dicom, read_nifti, read_scan, turn, write_dicom_series, write_nifti,
@@ -236,7 +236,7 @@ def test_a_picture_that_kills_the_decoder(chest, packed, monkeypatch):
             if len(seen) == 2: decode.pool.submit(*crime)
             return honest(s, decode)
         monkeypatch.setattr(dicom, "_slice_hu", spoiled)
-        monkeypatch.setattr(dicom, "_DECODE_S", 3)
+        monkeypatch.setattr(pixels, "_DECODE_S", 3)
         scan = read_dicom(packed)
         assert len(scan) == 3 - lost and all("decoder" in reason for reason in scan.skipped.values()) and len(scan.skipped) == lost
 
@@ -410,7 +410,7 @@ def test_real_dicom(tmp_path, tiny_run, cli):
     from covid_nbdev.results import lung_mask
     scan = read_dicom(folder/"chest_dicom.zip")
     assert scan.hu.shape == (25, 512, 512) and np.allclose(scan.spacing_mm, (12, .748046875, .748046875))
-    assert "2 series" in scan.notes[0] and "what lies between" in scan.notes[1] and not scan.skipped
+    assert "2 series" in scan.notes[0] and "kernel D40s, slices 2 mm thick" == scan.notes[1] and "what lies between" in scan.notes[2] and not scan.skipped
     second = read_dicom(folder/"chest_dicom.zip", series=2)
     assert len(second) == 2 and second.hu.min() > -1500 and any("padding" in n for n in second.notes)
     lungs = np.stack([lung_mask(hu) for hu in scan.hu[4:22]])
