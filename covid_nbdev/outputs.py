@@ -70,6 +70,11 @@ def command(
             except (BadInput, OSError) as e:
                 print(f"{func.__name__}: {e if isinstance(e, BadInput) else _plain_words(e)}", file=sys.stderr)
                 return 2
+            except (MemoryError, RuntimeError) as e:      # NumPy's, PyTorch's
+                if not isinstance(e, MemoryError) and not re.search("(not enough|out of|allocate) memory", str(e)): raise
+                print(f"{func.__name__}: found too little memory ({one_line(e, 80)}); expected room for the work; "
+                      "close other programs, or give it less at once", file=sys.stderr)
+                return 2
         return script
     return decorate
 
@@ -109,7 +114,10 @@ def check_lungs(
     raise BadInput(f"no lungs in sight in {len(scan)} slices of {name}", "a CT of the chest", "look at it in a viewer")
 
 # %% ../nbs/23a_outputs.ipynb #ae8a9cb9
+_NEEDED = "StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID SOPInstanceUID SOPClassUID PixelSpacing".split()
 _EMPTY = "PatientID PatientName PatientBirthDate PatientSex StudyDate StudyTime StudyID AccessionNumber".split()
+
+_OTHERWISE = "leave out --dicom_seg: labels.nii.gz lies in the same place"
 
 def make_dicom_seg(
     scan,        # a Scan of DICOM, read with its headers
@@ -122,6 +130,8 @@ def make_dicom_seg(
     if not scan.headers: raise BadInput("a scan without headers", "read_dicom(…, headers=True)")
     from pydicom.sr.codedict import codes
     sct, dcm, sources = codes.SCT, codes.DCM, []
+    if missing := [keyword for keyword in _NEEDED if not all(ds.get(keyword) for ds in scan.headers)]:
+        raise BadInput(f"no {' and no '.join(missing)} in the headers", "what a DICOM segmentation must refer to", _OTHERWISE)
     for ds in scan.headers:
         sources.append(ds := Dataset(ds))
         for keyword in _EMPTY: setattr(ds, keyword, ds.get(keyword, ""))
@@ -134,14 +144,14 @@ def make_dicom_seg(
     segments = [hd.seg.SegmentDescription(
         k, label, category, kind, "AUTOMATIC", hd.AlgorithmIdentificationSequence(name, dcm.ArtificialIntelligence, version),
         anatomic_regions=[sct.Lung]) for k, (label, category, kind) in enumerate(kinds, 1)]
-    pixels = (scan.restore(labels) + np.uint8(1)) % 4
+    pixels = (scan.restore(labels).astype(np.uint8) + 1) % 4
     try: return hd.seg.Segmentation(
         sources, np.ascontiguousarray(pixels), "BINARY", segments, hd.UID(), 1000, hd.UID(), 1, name, name, version, "0",
         content_label="LUNG_LESIONS", content_description="By a model for teaching. Not for diagnosis",
         series_description="Lung lesions, not for diagnosis")
     except Exception as e:       # an attribute that is needed or wrong
-        raise BadInput(f"headers of which no segmentation can be made ({one_line(e, 120)})", "complete ones",
-                       "leave out --dicom_seg: labels.nii.gz lies in the same place") from None
+        raise BadInput(f"headers of which no segmentation can be made ({one_line(e, 120)})", "as the standard has them",
+                       _OTHERWISE) from None
 
 # %% ../nbs/23a_outputs.ipynb #aa41d0c7
 def write_predictions(
@@ -195,6 +205,7 @@ def _extent_html(row) -> str:
 # %% ../nbs/23a_outputs.ipynb #d90b7f33
 def _write_summary(folder, scan, table, about: dict) -> None:
     "summary.html: one page with its pictures inside."
+    from covid_nbdev.scans import LABELS
     pngs = sorted(folder.glob("slice_*.png"))
     sizes = table[["ground_glass_px", "consolidation_px"]].sum(axis=1)[:-1]
     if not sizes.any(): sizes = table["lung_px"][:-1]
@@ -205,7 +216,8 @@ def _write_summary(folder, scan, table, about: dict) -> None:
         return f"{row['ground_glass_percent']:.1f} % ground glass, {row['consolidation_percent']:.1f} % consolidation"
     pictures = "".join(figure.format(i, base64.b64encode(pngs[i].read_bytes()).decode(), extent(table.loc[i]))
                        for i in sorted(sizes.nlargest(6).index))
-    sides = "" if scan.spacing_mm is None else " The patient's right is on the left; slice 0 is nearest the feet."
+    sides = "" if scan.affine is None else (" The patient's right is on the left; slice 0 is nearest the feet. "
+                                            f"labels.nii.gz lies where the scan lies: {LABELS}.")
     notes = scan.notes + ([f"{len(scan.skipped)} files left out"] if scan.skipped else [])
     legend = ", ".join(f'<i style="background:{CLASS_COLORS[c]}"></i> {c.replace("_", " ")}' for c in CLASSES[:3])
     page = Template(_PAGE).substitute(

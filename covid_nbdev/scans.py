@@ -202,6 +202,9 @@ def _nifti_hu(f, header, shape, what: str, progress: bool) -> np.ndarray:
             with np.errstate(all="ignore"): hu = voxels[:, :, k].reshape(shape[:2])
         except ValueError:
             raise BadInput(f"{what} cut short in slab {k} of {shape[2]}", "all voxels", "copy it again") from None
+        if not np.isfinite(hu).all():
+            raise BadInput(f"NaN or infinite values in slab {k} of {what}", "finite Hounsfield units",
+                           "set what was never measured to -1000, or convert the scan again")
         slabs.append(mark_padding(hu, what=what))
     return np.stack(slabs, -1)
 
@@ -226,7 +229,7 @@ def read_nifti(
                        "copy or convert it again") from None
     for text in ("descrip", "aux_file", "db_name", "intent_name"):       # could hold a name
         if text in header: header[text] = b""
-    spacing_mm, notes = nib.affines.voxel_sizes(affine), []
+    spacing_mm, notes = nib.affines.voxel_sizes(affine).tolist(), []
     slices, rows, columns = _steps(axes, AXIAL)[:, 0].argsort()
     step_mm = abs(np.linalg.det(affine[:3, :3]))/(spacing_mm[rows]*spacing_mm[columns])     # less if the axes are sheared
     return _make_scan(hu, axes, spacing_mm, [step_mm]*hu.shape[slices], what, notes, affine=affine, header=header)
@@ -241,7 +244,7 @@ def write_nifti_labels(
 ) -> None:
     "Labels as NIfTI where their scan lies, with background 0, as viewers expect it: class c becomes (c + 1) % 4."
     if scan.affine is None: raise BadInput("a scan without a place in the body", "one from DICOM or NIfTI")
-    voxels, header = (scan.restore(labels) + np.uint8(1)) % 4, scan.header
+    voxels, header = (scan.restore(labels).astype(np.uint8) + 1) % 4, scan.header
     if header is None:         # columns, rows, slices, right-handed in DICOM's mm: as ITK reads the series
         image = nib.Nifti1Image(voxels, scan.affine)
         image = image.as_reoriented(np.array([[2, -np.sign(np.linalg.det(scan.affine))], [1, 1], [0, 1]]))
@@ -268,8 +271,11 @@ def read_dicom(
 ) -> Scan:
     "A CT series in DICOM, ordered by place, upright. Files that can't be used are named in `skipped`."
     what, stack = one_line(Path(path).name or path), read_stack(path, series, progress, headers)
-    affine = np.diag([-1., -1, 1, 1]) @ stack.affine           # DICOM's x grows to the left, its y to the back
-    axes = find_axes((stack.leads_to*(-1, -1, 1)).T, what)
+    to_nifti = np.diag([-1., -1, 1, 1])      # DICOM's x grows to the left, its y to the back
+    affine, axes = stack.affine, find_axes(to_nifti[:3, :3] @ stack.leads_to.T, what)
+    if affine is not None: affine = to_nifti @ affine
+    if not stack.even: stack.notes.append("slices lie unevenly: labels.nii.gz has one step for all, so only its first "
+                                          "and last slice lie exactly; a DICOM segmentation has the place of each")
     return _make_scan(stack.hu, axes, stack.spacing_mm, stack.slice_mm, what, stack.notes, skipped=stack.skipped,
                       affine=affine, headers=stack.headers)
 

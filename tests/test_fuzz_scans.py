@@ -149,8 +149,8 @@ def test_fuzz(good, worker, tmp_path_factory):
     note(f"fuzz: {tried} damaged files of {len(names)} kinds, {count['read']} read and compared with another reader, {count['unchecked']} read where that "
          f"one fails, {count['refused']} refused with {len(kinds)} kinds of errors: " + "; ".join(f"{why} {n}" for why, n in kinds.most_common(12)))
     note("fuzz: " + "; ".join(f"{why} {n}" for (end, why), n in ends.items() if end == "unchecked"))
-    assert tried >= min(TRIES, 250) and len(kinds) >= 8 and count["refused"] > tried/4 and count["read"] > tried/20
-    assert count["unchecked"] <= max(5, tried/50)
+    assert tried >= min(TRIES, 250) and len(kinds) >= 8 and count["refused"] > tried/4 and count["read"] > tried/6
+    assert count["unchecked"] <= max(5, tried/100)
 
 
 FAULTS = """
@@ -189,7 +189,7 @@ print(json.dumps(["a.nii", "other", fuzz_worker.in_child(lambda: fuzz_worker.att
 
 def test_faults_are_found(good, tmp_path):
     "The worker notices a reader that eats memory, hangs, dies, mirrors, shifts, swaps, invents. (Not in this process: torch may have filled it.)"
-    names = ["RAS.nii", "PIL.nii", "series.zip", "packed.zip", "implicit.dcm"]
+    names = ["PIL.nii", "packed.zip", "implicit.dcm"]
     for name in names: (tmp_path/name).write_bytes(good[name])
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT/"tests"/"support")]), "MPLBACKEND": "Agg"}
     said = subprocess.run([sys.executable, "-c", FAULTS, *(tmp_path/name for name in names)], env=env, capture_output=True, text=True, check=True).stdout
@@ -199,7 +199,7 @@ def test_faults_are_found(good, tmp_path):
         for fault in ("numbers", "mirrored", "shifted", "swapped", "reversed_", "other_axes", "moved", *["volume"]*name.endswith("nii")):
             one = name.endswith(".dcm") and fault in ("swapped", "reversed_")         # nothing to swap
             assert found[name, fault]["end"] == "wrong" or one, (name, fault, found[name, fault])
-    assert found["RAS.nii", "hang"] == {"end": "crashed", "why": "took more than 1 s"}
-    assert found["RAS.nii", "greedy"]["end"] == "crashed" and "MemoryError" in found["RAS.nii", "greedy"]["why"]
-    assert found["RAS.nii", "dead"] == {"end": "crashed", "why": "signal 9"}
+    assert found["PIL.nii", "hang"] == {"end": "crashed", "why": "took more than 1 s"}
+    assert found["PIL.nii", "greedy"]["end"] == "crashed" and "MemoryError" in found["PIL.nii", "greedy"]["why"]
+    assert found["PIL.nii", "dead"] == {"end": "crashed", "why": "signal 9"}
     assert found["a.nii", "other"] == {"end": "unchecked", "why": "the other reader fails: ZeroDivisionError"}

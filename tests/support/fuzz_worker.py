@@ -5,6 +5,8 @@ makes of the same file, voxel by voxel and by the place of each in the body; tha
 A line on stdin is a path; the answer is a line of JSON: {"end": "read" | "refused" | "unchecked" | "wrong" | "crashed", "why": …}.
 Unchecked: read, but the other reader fails on it."""
 import io, json, os, re, resource, signal, sys, traceback, zipfile
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -38,12 +40,12 @@ def padded(ds, stored):
 def by_pydicom(path, scan):
     "Each slice is found by its UID; its place is its own position."
     if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as z: files = [z.read(name) for name in z.namelist()]
-    else: files = [path.read_bytes()]
+        archive = zipfile.ZipFile(path)
+        read = [partial(archive.read, name) for name in archive.namelist()]
+    else: read = [path.read_bytes]
     others, pictures, corners = [], [], []
-    for data in files:
-        try: others.append(pydicom.dcmread(io.BytesIO(data)))
-        except Exception: pass                                  # one of an archive may be damaged
+    for one in read:
+        with suppress(Exception) if len(read) > 1 else nullcontext(): others.append(pydicom.dcmread(io.BytesIO(one())))    # some may be damaged
     def key(ds): return ds.get("SOPInstanceUID"), ds.ImagePositionPatient
     for header in scan.headers:
         ds = next(ds for ds in others if key(ds) == key(header))
