@@ -203,11 +203,12 @@ def check_zip(
     advice = "if you trust it, unpack it yourself"
     for info in infos:
         is_link = stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR)
-        parts = {*re.split(r"[/\\]", info.filename.removesuffix("/"))}
-        leaves = re.search(r"^[A-Za-z]:|[\x00-\x1f]", info.filename) or parts & {"", ".", ".."}
+        parts = info.filename.replace("\\", "/").split("/")            # as some programs of Windows write it
+        leaves = parts[0] == "" or re.match("[A-Za-z]:", parts[0]) or ".." in parts or "\0" in info.filename
         if is_link or leaves or info.flag_bits & 1:
             why = "a link or a device" if is_link else "a path that leads elsewhere" if leaves else "encrypted"
             raise BadInput(f"{one_line(ascii(info.filename), 60)} in {name}, {why}", "ordinary files", advice)
+        info.filename = "/".join(p for p in parts if p not in ("", ".")) + "/"*(parts[-1] in ("", "."))
     size, packed = sum(i.file_size for i in infos), sum(i.compress_size for i in infos)
     if len(infos) > most_files or size > most_bytes or size > max(1e9, 1100*packed):   # zeros pack 1030 times
         raise BadInput(f"{len(infos):,} files of {_size(size)} packed in {_size(packed)} in {name}",
