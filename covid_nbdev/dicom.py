@@ -159,6 +159,7 @@ def _dataset(f, whole: bool = False) -> pydicom.Dataset:
     if whole:
         f.seek(0)
         ds = pydicom.dcmread(f, specific_tags=[*_HEADER, "PixelData"], force=True)
+        if not ds.get("PixelData"): raise _Unfit("damaged (cut short in its pixels)")
     return _with_syntax(ds)
 
 def _with_syntax(ds):
@@ -200,7 +201,7 @@ def _files(path: Path, skipped: dict, notes: list):
     if not path.is_dir() and not path.is_file():
         raise BadInput(f"no file or folder {path.name}", "DICOM or a .zip", "check the path")
     with open(path, "rb") if path.is_file() else io.BytesIO() as f: head = f.read(400)
-    if head[128:132] == b"DICM" and f"{MediaStorageDirectoryStorage}\0".encode() in head:
+    if head[128:132] == b"DICM" and MediaStorageDirectoryStorage.encode() in head:
         path = path.resolve().parent
         notes.append("a table of contents (DICOMDIR) was given: all of its folder was looked at")
     zipped, found = head[:4] in (b"PK\x03\x04", b"PK\x05\x06"), _walk(path, skipped) if path.is_dir() else [path]
@@ -339,8 +340,8 @@ def _slice_hu(s, decode: _Decoder) -> np.ndarray:
     _check_picture(ds)
     if (ds.Rows, ds.Columns) != s.shape: raise _Unfit("changed while it was read")
     got, whole = len(ds.get("PixelData") or b""), ds.Rows*ds.Columns*((ds.BitsAllocated + 7)//8)
-    if not got or got < whole and ds.file_meta.TransferSyntaxUID in UncompressedTransferSyntaxes:
-        raise _Unfit(f"damaged (cut short: {got:,} of {whole:,} bytes of pixels)")
+    if got < whole and ds.file_meta.TransferSyntaxUID in UncompressedTransferSyntaxes:
+        raise _Unfit("damaged (cut short in its pixels)")
     stored = decode(data) if ds.file_meta.TransferSyntaxUID in BY_GDCM else pixel_array(ds, decoding_plugin="pydicom")
     if stored.shape != s.shape: raise _Unfit(f"damaged (pixels of shape {stored.shape})")
     try: return mark_padding(apply_modality_lut(stored, ds), _padding(ds, stored))
@@ -371,7 +372,7 @@ def read_stack(
     path, notes, skipped, kept, hu = Path(path), [], {}, [], []
     what = one_line(path.name or path)
     with _files(path, skipped, notes) as files, closing(_Decoder()) as decode:
-        stacks = tell_apart(_headers(files, skipped, progress, what))
+        stacks = tell_apart(_headers(files, skipped, progress, what), _same_picture)
         slices = in_order(_choose(stacks, series, what, notes), _same_picture, skipped, notes, what)
         check_size((len(slices), *slices[0].shape), what)
         for s in progress_bar(slices, desc="slices", show=progress):
@@ -387,7 +388,8 @@ def list_series(
     path,                     # a file, a folder, or a .zip
     progress: bool = True,    # show a bar
 ) -> list[Series]:            # numbered as `read_stack` takes them
-    "All CT series that a folder offers, without reading a pixel."
+    "All CT series that a folder offers, by their headers."
     path, skipped = Path(path), {}
-    with _files(path, skipped, []) as files: found = _headers(files, skipped, progress, one_line(path.name or path))
-    return [series for series, _ in tell_apart(found)]
+    with _files(path, skipped, []) as files:
+        found = tell_apart(_headers(files, skipped, progress, one_line(path.name or path)), _same_picture)
+    return [series for series, _ in found]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MARKS', 'Series', 'tell_apart', 'in_order', 'geometry', 'spacing_notes']
 
-# %% ../nbs/19b_series.ipynb #e5ce5d1e
+# %% ../nbs/19b_series.ipynb #905d495d
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import numpy as np
 
 from .core import BadInput
 
-# %% ../nbs/19b_series.ipynb #2dd9f1e9
+# %% ../nbs/19b_series.ipynb #92207dea
 # Told apart only where slices clash: many scanners count acquisitions or take the time anew within one good series.
 MARKS = """ImageType TemporalPositionIdentifier NominalPercentageOfCardiacPhase TriggerTime AcquisitionNumber KVP
 ContrastBolusAgent SeriesDescription AcquisitionDate AcquisitionTime StudyInstanceUID FrameOfReferenceUID""".split()
@@ -47,7 +47,7 @@ def _places(slices: list) -> list[list]:
         else: places.append([s])
     return places
 
-# %% ../nbs/19b_series.ipynb #c713ca59
+# %% ../nbs/19b_series.ipynb #08bbd8d7
 def _passes(parts: list) -> list[list]:
     "Each part goes to the first pass that it doesn't clash with."
     passes = []
@@ -84,13 +84,14 @@ def _rounds(slices: list, key) -> list[list]:
         if 1 < len(parts) <= len(slices)/3 and one_way: return parts
     return [slices]
 
-def _one_picture_each(slices: list) -> list[tuple]:
+def _one_picture_each(slices: list, same_picture) -> list[tuple]:
     "(slices, what tells them from the others) for each pass of one series."
     ways = [(mark, _grouped(slices, lambda s: s.marks.get(mark, ""))) for mark in MARKS]
     ways += [(f"{mark} in order", _rounds(slices, key)) for mark, key in (
-        ("InstanceNumber", lambda s: s.instance), ("AcquisitionTime", lambda s: s.marks.get("AcquisitionTime", "")))]
-    doubled = [place for place in _places(slices) if len({s.uid for s in place}) > 1]
-    if len(doubled) > 1: ways.append(("folder", _grouped(slices, lambda s: s.name.rpartition("/")[0])))
+        ("InstanceNumber", lambda s: s.instance), ("AcquisitionTime", lambda s: s.marks.get("AcquisitionTime", "")))
+             if mark == "InstanceNumber" or len(set(map(key, slices))) == len(slices)]
+    doubled = [(a, b) for a, *more in _places(slices) for b in more if b.uid != a.uid or not a.uid]
+    if len(doubled) > 1 and not all(same_picture(*two) for two in doubled[:5]): ways.append(("folder", _grouped(slices, lambda s: s.name.rpartition("/")[0])))
     ways, overlapping = [w for w in ways if 1 < len(w[1]) < len(slices)], None
     for mark, parts in ways:
         if len(passes := _passes(parts)) == 1:
@@ -100,13 +101,13 @@ def _one_picture_each(slices: list) -> list[tuple]:
         for k, slices in enumerate(passes, 1):
             values = sorted({s.marks.get(mark, "") or "none" for s in slices} if not private else ())
             why = f"pass {k} by {mark}" if private else f"{mark} {'+'.join(values)}"
-            found += [(g, f"{why}, {more}" if more else why) for g, more in _one_picture_each(slices)]
+            found += [(g, f"{why}, {more}" if more else why) for g, more in _one_picture_each(slices, same_picture)]
         return found
     for k, part in enumerate(overlapping or [slices]):
         for s in part: s.part = k
     return [(slices, "")]
 
-# %% ../nbs/19b_series.ipynb #d0ae3716
+# %% ../nbs/19b_series.ipynb #60781023
 @dataclass
 class Series:
     "One stack that a folder offers."
@@ -115,7 +116,7 @@ class Series:
     description: str              # SeriesDescription; may hold anything, a name too
     kernel: str                   # ConvolutionKernel
     acquisition: str              # what tells it from others of the same series, such as "AcquisitionNumber 2"
-    slices: int
+    slices: int                   # places; pictures may be more
     plane: str                    # axial, coronal, sagittal
     shape: tuple                  # rows, columns
     thickness_mm: float | None    # SliceThickness
@@ -134,6 +135,7 @@ def _can_be_stacked(a, b) -> bool:
 
 def tell_apart(
     slices: list,           # what is known of each slice; see `dicom`
+    same_picture,           # (slice, slice) -> bool: have they the same pixels?
 ) -> list[tuple]:           # (Series, its slices); the largest axial one first
     "All stacks that a folder offers, each with one picture of the body."
     for shared in ("StudyInstanceUID", "FrameOfReferenceUID"):           # a series for each slice is none
@@ -147,18 +149,19 @@ def tell_apart(
         home = next((g for g in stacks if _can_be_stacked(g[0], s)), None)
         if home is None: stacks.append([s])
         else: home.append(s)
-    stacks = [(len(_places(g)), g, why) for g in stacks for g, why in _one_picture_each(g)]
-    stacks.sort(key=lambda x: (x[1][0].plane != "axial", x[1][0].projection, -x[0], x[1][0].series[0]))
+    stacks = [(len(_places(g)), g, why) for g in stacks for g, why in _one_picture_each(g, same_picture)]
+    stacks.sort(key=lambda x: (x[1][0].plane != "axial", x[1][0].projection, -x[0], "DERIVED" in x[1][0].marks.get("ImageType", ""),
+                               x[1][0].series[0]))
     found = []
     for k, (places, g, why) in enumerate(stacks, 1):
         own = "SeriesInstanceUID one for each slice" if len(g[0].series) > 2 else ""
         why = ", ".join(filter(None, (why, own, "projections" if g[0].projection else "",
-                                      f"at {places} places" if places < len(g) else "")))
-        found.append((Series(k, g[0].series[0] or None, g[0].description, g[0].kernel, why, len(g), g[0].plane, g[0].shape,
+                                      f"{len(g)} pictures" if places < len(g) else "")))
+        found.append((Series(k, g[0].series[0] or None, g[0].description, g[0].kernel, why, places, g[0].plane, g[0].shape,
                              g[0].thickness_mm), g))
     return found
 
-# %% ../nbs/19b_series.ipynb #724d3920
+# %% ../nbs/19b_series.ipynb #808ad888
 def in_order(
     slices: list,       # of one stack
     same_picture,       # (slice, slice) -> bool: have they the same pixels?
@@ -192,7 +195,7 @@ def in_order(
         notes.append(f"{len(parts)} passes overlap: {n} slices of later ones, at places shown already, are left out")
     return sorted(done, key=lambda s: s.at_mm)
 
-# %% ../nbs/19b_series.ipynb #98796b94
+# %% ../nbs/19b_series.ipynb #2c590c05
 def geometry(
     slices: list,      # from feet to head
 ) -> tuple:            # slice_mm (N,) or None, affine (4, 4) or None, evenly spaced?
@@ -226,6 +229,7 @@ def spacing_notes(
     if first.kernel: notes.append(f"kernel {first.kernel}" + (f", slices {thickness:g} mm thick" if thickness else ""))
     usual = np.array([np.median(steps[max(0, i - 3):i + 4]) for i in range(len(steps))])
     gaps = np.flatnonzero(steps > 1.5*usual)
+    if len(gaps) > 1 + len(steps)/4: gaps = gaps[:0]       # no gaps, but the way these slices lie
     notes += [f"a gap of {steps[i]:.1f} mm after slice {i}, where slices lie {usual[i]:.1f} mm apart" for i in gaps[:5]]
     if len(gaps) > 5: notes.append(f"{len(gaps) - 5} more gaps")
     rest = np.delete(steps, gaps)
