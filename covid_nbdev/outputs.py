@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from importlib import import_module
 from html import escape
@@ -219,6 +220,8 @@ def _write_summary(folder, scan, table, about: dict) -> None:
     sides = "" if scan.affine is None else (" The patient's right is on the left; slice 0 is nearest the feet. "
                                             f"labels.nii.gz lies where the scan lies: {LABELS}.")
     notes = scan.notes + ([f"{len(scan.skipped)} files left out"] if scan.skipped else [])
+    for one in scan.series:      # a description may hold a name
+        notes = [note.replace(str(one), str(replace(one, description="", acquisition=""))) for note in notes]
     legend = ", ".join(f'<i style="background:{CLASS_COLORS[c]}"></i> {c.replace("_", " ")}' for c in CLASSES[:3])
     page = Template(_PAGE).substitute(
         table=_extent_html(table.iloc[-1]), legend=legend, sides=sides, pictures=pictures, slices=len(scan),

@@ -114,7 +114,7 @@ def write_nifti(
 # %% ../nbs/19_scans.ipynb #9ecf0dfd
 @dataclass
 class Scan:
-    "An axial scan as the network wants it, and the way back. Without `headers`, nothing in it names a person."
+    "An axial scan as the network wants it, and the way back. Only `headers` and a series' description can name a person."
     hu: np.ndarray                  # int16 (N, S, S), axial; slice 0 is nearest the feet; of .npy (N, H, W) as it is
     spacing_mm: tuple | None        # between slices, rows, columns; None where unknown
     axes: str                       # where the axes of the scan's own array lead
@@ -124,6 +124,7 @@ class Scan:
     notes: list[str] = field(default_factory=list)            # what was found: gaps, padding, other series
     skipped: dict[str, str] = field(default_factory=dict)     # file: why it was left out
     header: object = None           # of a NIfTI file, without its free texts
+    series: list = field(default_factory=list)      # of DICOM: every `Series` that was offered
     headers: list | None = None     # of DICOM, slice by slice, only if asked for: they name the person
 
     def __len__(self) -> int: return len(self.hu)
@@ -277,7 +278,7 @@ def read_dicom(
     if not stack.even: stack.notes.append("slices lie unevenly: labels.nii.gz has one step for all, so only its first "
                                           "and last slice lie exactly; a DICOM segmentation has the place of each")
     return _make_scan(stack.hu, axes, stack.spacing_mm, stack.slice_mm, what, stack.notes, skipped=stack.skipped,
-                      affine=affine, headers=stack.headers)
+                      affine=affine, series=stack.series, headers=stack.headers)
 
 # %% ../nbs/19_scans.ipynb #da51a680
 def _read_npy(path) -> Scan:
@@ -288,7 +289,7 @@ def _read_npy(path) -> Scan:
     if padding := sum(n for _, n in hu_slices(images, name)):
         notes.append(_padding_note(padding, images.size))
         images = np.stack([hu for hu, _ in hu_slices(images, name)])
-    return Scan(images, None, AXIAL, tuple(slice(0, side) for side in images.shape[1:]), notes)
+    return Scan(images, None, AXIAL, tuple(slice(0, side) for side in images.shape[1:]), notes=notes)
 
 _FOREIGN = (".mhd", ".mha", ".nrrd", ".nhdr", ".hdr", ".img", ".img.gz", ".mgz", ".mnc")
 
