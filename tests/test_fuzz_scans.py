@@ -129,9 +129,9 @@ def mutant(name: str, data: bytes, plan, inside: bool) -> bytes:
 
 def test_fuzz(good, worker, tmp_path_factory):
     "Some hundreds of damaged files (thousands with COVID_FUZZ): each is refused in one line, or read as another reader reads it."
-    folder, ends, names = tmp_path_factory.mktemp("mutants"), Counter(), Counter()
+    folder, ends, names, bad = tmp_path_factory.mktemp("mutants"), Counter(), Counter(), []
 
-    @settings(max_examples=TRIES, deadline=None, database=None, derandomize=TRIES <= 300, phases=[Phase.generate, Phase.shrink],
+    @settings(max_examples=TRIES, deadline=None, database=None, derandomize=TRIES <= 300, phases=[Phase.generate],
               suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(sorted(good)), changes, st.booleans())
     def attempt(name, plan, inside):
@@ -140,7 +140,7 @@ def test_fuzz(good, worker, tmp_path_factory):
         answer = worker(path)
         ends[answer["end"], answer["why"]] += 1
         names[name] += 1
-        assert answer["end"] in ("read", "refused", "unchecked"), f"{name} {plan} {inside}: {answer['why']}"
+        if answer["end"] not in ("read", "refused", "unchecked"): bad.append(f"{name} {plan} {inside}: {answer['why']}")
 
     attempt()
     count, tried = Counter(), sum(ends.values())
@@ -149,6 +149,7 @@ def test_fuzz(good, worker, tmp_path_factory):
     note(f"fuzz: {tried} damaged files of {len(names)} kinds, {count['read']} read and compared with another reader, {count['unchecked']} read where that "
          f"one fails, {count['refused']} refused with {len(kinds)} kinds of errors: " + "; ".join(f"{why} {n}" for why, n in kinds.most_common(12)))
     note("fuzz: " + "; ".join(f"{why} {n}" for (end, why), n in ends.items() if end == "unchecked"))
+    assert not bad, f"{len(bad)} files:\n" + "\n".join(bad[:20])
     assert tried >= min(TRIES, 250) and len(kinds) >= 8 and count["refused"] > tried/4 and count["read"] > tried/6
     assert count["unchecked"] <= max(5, tried/100)
 
