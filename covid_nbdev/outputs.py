@@ -206,7 +206,7 @@ def _extent_html(row) -> str:
 # %% ../nbs/23a_outputs.ipynb #d90b7f33
 def _write_summary(folder, scan, table, about: dict) -> None:
     "summary.html: one page with its pictures inside."
-    from covid_nbdev.scans import LABELS
+    from covid_nbdev.nifti import LABELS
     pngs = sorted(folder.glob("slice_*.png"))
     sizes = table[["ground_glass_px", "consolidation_px"]].sum(axis=1)[:-1]
     if not sizes.any(): sizes = table["lung_px"][:-1]
