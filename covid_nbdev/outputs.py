@@ -72,9 +72,8 @@ def command(
                 print(f"{func.__name__}: {e if isinstance(e, BadInput) else _plain_words(e)}", file=sys.stderr)
                 return 2
             except (MemoryError, RuntimeError) as e:      # NumPy's, PyTorch's
-                if not isinstance(e, MemoryError) and not re.search("(not enough|out of|allocate) memory", str(e)): raise
-                print(f"{func.__name__}: found too little memory ({one_line(e, 80)}); expected room for the work; "
-                      "close other programs, or give it less at once", file=sys.stderr)
+                if not re.search("(not enough|out of|allocate) memory|^MemoryError", f"{type(e).__name__} {e}"): raise
+                print(f"{func.__name__}: found too little memory; expected more; close other programs", file=sys.stderr)
                 return 2
         return script
     return decorate
@@ -122,34 +121,34 @@ _OTHERWISE = "leave out --dicom_seg: labels.nii.gz lies in the same place"
 
 def make_dicom_seg(
     scan,        # a Scan of DICOM, read with its headers
-    labels,      # uint8 (N, S, S), class per pixel
+    labels=None,  # uint8 (N, S, S), class per pixel; None: of one empty slice, to see whether it can be made
 ):               # highdicom's Segmentation, a pydicom Dataset
     "Labels as a DICOM segmentation in the geometry of the series. It names the patient as the source does."
     try: import highdicom as hd
     except ImportError:
         raise BadInput("no highdicom", "it for DICOM segmentations", "pip install 'covid_nbdev[seg]'") from None
     if not scan.headers: raise BadInput("a scan without headers", "read_dicom(…, headers=True)")
-    from pydicom.sr.codedict import codes
+    from pydicom.sr.codedict import Code, codes
     sct, dcm, sources = codes.SCT, codes.DCM, []
     if missing := [keyword for keyword in _NEEDED if not all(ds.get(keyword) for ds in scan.headers)]:
-        raise BadInput(f"no {' and no '.join(missing)} in the headers", "what a DICOM segmentation must refer to", _OTHERWISE)
+        raise BadInput(f"no {' and no '.join(missing)} in the headers", "what a segmentation refers to", _OTHERWISE)
     for ds in scan.headers:
         sources.append(ds := Dataset(ds))
         for keyword in _EMPTY: setattr(ds, keyword, ds.get(keyword, ""))
         if ds.PatientSex not in ("M", "F", "O"): ds.PatientSex = ""
         ds.setdefault("SliceThickness", None)
     name, version = "covid_nbdev", import_module("covid_nbdev").__version__
-    kinds = [("Ground glass opacity", sct.MorphologicallyAbnormalStructure, dcm.GroundGlassOpacity),
-             ("Consolidation", sct.MorphologicallyAbnormalStructure, hd.sr.CodedConcept("95436008", "SCT", "Lung consolidation")),
+    abnormal, consolidation = sct.MorphologicallyAbnormalStructure, Code("95436008", "SCT", "Lung consolidation")
+    kinds = [("Ground glass opacity", abnormal, dcm.GroundGlassOpacity), ("Consolidation", abnormal, consolidation),
              ("Lung without lesion", sct.AnatomicalStructure, sct.Lung)]
-    segments = [hd.seg.SegmentDescription(
-        k, label, category, kind, "AUTOMATIC", hd.AlgorithmIdentificationSequence(name, dcm.ArtificialIntelligence, version),
-        anatomic_regions=[sct.Lung]) for k, (label, category, kind) in enumerate(kinds, 1)]
-    pixels = (scan.restore(labels).astype(np.uint8) + 1) % 4
+    model = hd.AlgorithmIdentificationSequence(name, dcm.ArtificialIntelligence, version)
+    segments = [hd.seg.SegmentDescription(k, label, category, kind, "AUTOMATIC", model, anatomic_regions=[sct.Lung])
+                for k, (label, category, kind) in enumerate(kinds, 1)]
+    pixels = scan.restore(np.full(scan.hu.shape, 3))[:1] if labels is None else scan.restore(labels)
+    pixels, warning = np.ascontiguousarray((pixels.astype(np.uint8) + 1) % 4), "Lung lesions by a model. Not for diagnosis"
     try: return hd.seg.Segmentation(
-        sources, np.ascontiguousarray(pixels), "BINARY", segments, hd.UID(), 1000, hd.UID(), 1, name, name, version, "0",
-        content_label="LUNG_LESIONS", content_description="By a model for teaching. Not for diagnosis",
-        series_description="Lung lesions, not for diagnosis")
+        sources[:len(pixels)], pixels, "BINARY", segments, hd.UID(), 1000, hd.UID(), 1, name, name, version, "0",
+        content_label="LUNG_LESIONS", content_description=warning, series_description=warning)
     except Exception as e:       # an attribute that is needed or wrong
         raise BadInput(f"headers of which no segmentation can be made ({one_line(e, 120)})", "as the standard has them",
                        _OTHERWISE) from None

@@ -22,7 +22,7 @@ from .competition import as_slices, hu_slices, to_square
 from .core import BadInput, one_line, open_npy
 from .dicom import read_stack, UNMEASURED
 from .hu import AIR_HU, check_hu
-from .nifti import label_image, open_nifti
+from .nifti import is_foreign, label_image, open_nifti
 
 # %% ../nbs/19_scans.ipynb #d95b69d4
 AXIAL = "SPL"     # where the axes of axial slices lead: slices to the head, rows to the back, columns to the left
@@ -80,27 +80,26 @@ def find_axes(
         raise BadInput(f"no three directions in the orientation of {what}", "one for each axis", "repair the header")
     return "".join(nib.aff2axcodes(nib.affines.from_matvec(unit)))
 
-# %% ../nbs/19_scans.ipynb #34d8db42
+# %% ../nbs/19_scans.ipynb #1ec05482
 _LPS = np.diag([-1., -1, 1, 1])       # from NIfTI's mm to DICOM's, and back
-_CT = dict(SOPClassUID=pydicom.uid.CTImageStorage, Modality="CT",
-           ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], PatientPosition="HFS", SeriesNumber=1,
-           RescaleType="HU", RescaleSlope=1, RescaleIntercept=-1024)
+_CT = dict(SOPClassUID=pydicom.uid.CTImageStorage, Modality="CT", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"],
+           PatientPosition="HFS", SeriesNumber=1, RescaleType="HU", RescaleSlope=1, RescaleIntercept=-1024)
 
 def _save_slice(path, hu, header: dict) -> None:
     "One slice as a DICOM file."
     header, ds = _CT | header, pydicom.Dataset()
-    slope, intercept = float(header["RescaleSlope"]), float(header["RescaleIntercept"])
-    stored = ((hu.astype(float) - intercept)/slope).round().astype(np.int16)
-    ds.set_pixel_data(stored, "MONOCHROME2", 16)
+    stored = (hu.astype(float) - float(header["RescaleIntercept"]))/float(header["RescaleSlope"])
+    ds.set_pixel_data(stored.round().astype(np.int16), "MONOCHROME2", 16)
+    path.parent.mkdir(parents=True, exist_ok=True)
     for keyword, value in header.items(): setattr(ds, keyword, value)
     ds.save_as(path, enforce_file_format=True)
 
 def _series_header(known: bytes, affine, mm) -> dict:
     "What the files of a series share. 2.25 are UIDs that need no registration."
     root, (_, row, column) = hashlib.sha256(known).hexdigest()[:20], np.sign(affine[:3, :3]).T + 0.
-    uids = {f"{name}InstanceUID": f"2.25.{int(root, 16)}.{k}" for k, name in ((1, "Study"), (2, "Series"))}
-    return uids | dict(FrameOfReferenceUID=f"2.25.{int(root, 16)}.3", PixelSpacing=list(mm[1:]),
-                       ImageOrientationPatient=[*column, *row], SliceThickness=mm[0])
+    study, series, frame = (f"2.25.{int(root, 16)}.{k}" for k in (1, 2, 3))
+    return dict(StudyInstanceUID=study, SeriesInstanceUID=series, FrameOfReferenceUID=frame, SliceThickness=mm[0],
+                PixelSpacing=list(mm[1:]), ImageOrientationPatient=[*column, *row])
 
 # %% ../nbs/19_scans.ipynb #51f14a04
 def write_dicom_series(
@@ -115,18 +114,18 @@ def write_dicom_series(
     stored, affine = turn(hu, AXIAL, "S" + axes), _LPS @ _affine(spacing_mm, "S" + axes, hu.shape)
     mm, n = nib.affines.voxel_sizes(affine).round(4), len(stored)
     same = _series_header(hu.tobytes() + repr((folder.name, axes, mm, header)).encode(), affine, mm)
-    folder.mkdir(parents=True, exist_ok=True)
     files = [folder/f"slice_{n - i:04}.dcm" for i in range(n)]
     for i, path in enumerate(files):
         corner = list((affine @ (i, 0, 0, 1))[:3].round(4) + 0.)
-        place = dict(ImagePositionPatient=corner, InstanceNumber=n - i, SOPInstanceUID=f"{same['SeriesInstanceUID']}.{n - i}")
+        uid = f"{same['SeriesInstanceUID']}.{n - i}"
+        place = dict(ImagePositionPatient=corner, InstanceNumber=n - i, SOPInstanceUID=uid)
         _save_slice(path, stored[i], same | place | (header or {}))
     return files
 
 # %% ../nbs/19_scans.ipynb #9ecf0dfd
 @dataclass
 class Scan:
-    "An axial scan as the network wants it, and the way back. Only `headers` and a series' description can name a person."
+    "An axial scan as the network wants it, and the way back. Only `headers` and `series` can name a person."
     hu: np.ndarray                  # int16 (N, S, S), axial; slice 0 is nearest the feet; of .npy (N, H, W) as it is
     spacing_mm: tuple | None        # between slices (the usual step), rows, columns; None where unknown
     axes: str                       # where the axes of the scan's own array lead
@@ -141,7 +140,7 @@ class Scan:
 
     def __len__(self) -> int: return len(self.hu)
 
-# %% ../nbs/19_scans.ipynb #ffa600f4
+# %% ../nbs/19_scans.ipynb #30ec2f6a
 @patch(as_prop=True)
 def ml_per_voxel(self: Scan) -> np.ndarray | None:
     "(N,): a voxel's volume, slice by slice; None where unknown."
@@ -156,7 +155,7 @@ def restore(self: Scan,
         raise BadInput(f"labels of shape {np.shape(labels)}", f"{self.hu.shape}, as the scan's slices")
     return turn(np.asarray(labels)[:, *self.inside], AXIAL, self.axes)
 
-# %% ../nbs/19_scans.ipynb #72568361
+# %% ../nbs/19_scans.ipynb #eeda57f8
 def _padding_note(n: int, total: int) -> str:
     return f"{100*n/total:.1f} % of the pixels were padding, never measured: set to air"
 
@@ -173,7 +172,7 @@ def _checked_spacing(spacing_mm, slice_mm, axes: str, notes: list) -> tuple | No
 
 # %% ../nbs/19_scans.ipynb #465d9860
 def _make_scan(hu, axes: str, spacing_mm, slice_mm, what: str, notes: list, **more) -> Scan:
-    "The scan of an array in its own order, with the spacing along its own axes and what each slice stands for, or None."
+    "The scan of an array in its own order; spacing along its own axes and what each slice stands for, or None."
     unmeasured = hu == UNMEASURED
     if unmeasured.any(): notes.append(_padding_note(unmeasured.sum(), hu.size))
     if not unmeasured.all(): check_hu((hu.min(where=~unmeasured, initial=hu.max()), hu.max()), what)
@@ -210,8 +209,8 @@ def read_dicom(
     axes = find_axes(_LPS[:3, :3] @ stack.leads_to.T, what)
     affine = None if stack.affine is None else _LPS @ stack.affine
     if not stack.even:
-        stack.notes.append("slices lie unevenly: labels.nii.gz has one step for all, so only its first and last slice lie "
-                           "exactly; a DICOM segmentation has the place of each")
+        stack.notes.append("slices lie unevenly: labels.nii.gz has one step for all, so only its ends lie "
+                           "exactly; a DICOM segmentation has the place of each slice")
     return _make_scan(stack.hu, axes, stack.spacing_mm, stack.slice_mm, what, stack.notes, skipped=stack.skipped,
                       affine=affine, series=stack.series, headers=stack.headers)
 
@@ -226,14 +225,7 @@ def _read_npy(path) -> Scan:
         images = np.stack([hu for hu, _ in hu_slices(images, name)])
     return Scan(images, None, AXIAL, tuple(slice(0, side) for side in images.shape[1:]), notes=notes)
 
-_FOREIGN = (".mhd", ".mha", ".nrrd", ".nhdr", ".hdr", ".img", ".img.gz", ".mgz", ".mnc")
-
-def _is_foreign(path: Path) -> bool:
-    "A picture's file in a format that isn't read, by its name; a DICOM file may have any name."
-    if not path.name.lower().endswith(_FOREIGN) or not path.is_file(): return False
-    with open(path, "rb") as f: return f.read(132)[128:] != b"DICM"
-
-# %% ../nbs/19_scans.ipynb #4c5386cc
+# %% ../nbs/19_scans.ipynb #74b563d6
 def read_scan(
     path,                         # .npy, NIfTI (.nii, .nii.gz), or DICOM: a file, a folder, a .zip
     series: int | None = None,    # of DICOM: number in the list of series
@@ -242,7 +234,7 @@ def read_scan(
 ) -> Scan:
     "A scan from any file it may come in. Of a .npy file only its slices are known, which must be axial already."
     path, name = Path(path), one_line(Path(path).name)
-    if _is_foreign(path): raise BadInput(f"{name}, neither NIfTI nor DICOM", ".nii, .nii.gz or DICOM",
+    if is_foreign(path): raise BadInput(f"{name}, neither NIfTI nor DICOM", ".nii, .nii.gz or DICOM",
                                          "convert it, by 3D Slicer or SimpleITK for example")
     if path.is_dir() or not path.name.lower().endswith((".npy", ".nii", ".nii.gz")):
         return read_dicom(path, series, progress, headers)
