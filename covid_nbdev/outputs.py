@@ -72,7 +72,8 @@ def command(
                 print(f"{func.__name__}: {e if isinstance(e, BadInput) else _plain_words(e)}", file=sys.stderr)
                 return 2
             except (MemoryError, RuntimeError) as e:      # NumPy's, PyTorch's
-                if not re.search("(not enough|out of|allocate) memory|^MemoryError", f"{type(e).__name__} {e}"): raise
+                lacking = isinstance(e, MemoryError) or re.search("(not enough|out of|allocate) memory", str(e))
+                if not lacking: raise
                 print(f"{func.__name__}: found too little memory; expected more; close other programs", file=sys.stderr)
                 return 2
         return script
@@ -145,7 +146,7 @@ def make_dicom_seg(
     segments = [hd.seg.SegmentDescription(k, label, category, kind, "AUTOMATIC", model, anatomic_regions=[sct.Lung])
                 for k, (label, category, kind) in enumerate(kinds, 1)]
     pixels = scan.restore(np.full(scan.hu.shape, 3))[:1] if labels is None else scan.restore(labels)
-    pixels, warning = np.ascontiguousarray((pixels.astype(np.uint8) + 1) % 4), "Lung lesions by a model. Not for diagnosis"
+    pixels, warning = np.ascontiguousarray(pixels.astype(np.uint8) + 1) % 4, "Lung lesions by a model. Not for diagnosis"
     try: return hd.seg.Segmentation(
         sources[:len(pixels)], pixels, "BINARY", segments, hd.UID(), 1000, hd.UID(), 1, name, name, version, "0",
         content_label="LUNG_LESIONS", content_description=warning, series_description=warning)
