@@ -146,10 +146,10 @@ def make_dicom_seg(
     segments = [hd.seg.SegmentDescription(k, label, category, kind, "AUTOMATIC", model, anatomic_regions=[sct.Lung])
                 for k, (label, category, kind) in enumerate(kinds, 1)]
     pixels = scan.restore(np.full(scan.hu.shape, 3))[:1] if labels is None else scan.restore(labels)
-    pixels, warning = np.ascontiguousarray(pixels.astype(np.uint8) + 1) % 4, "Lung lesions by a model. Not for diagnosis"
+    pixels, about = np.ascontiguousarray(pixels.astype(np.uint8) + 1) % 4, "Lung lesions by a model. Not for diagnosis"
     try: return hd.seg.Segmentation(
         sources[:len(pixels)], pixels, "BINARY", segments, hd.UID(), 1000, hd.UID(), 1, name, name, version, "0",
-        content_label="LUNG_LESIONS", content_description=warning, series_description=warning)
+        content_label="LUNG_LESIONS", content_description=about, series_description=about)
     except Exception as e:       # an attribute that is needed or wrong
         raise BadInput(f"headers of which no segmentation can be made ({one_line(e, 120)})", "as the standard has them",
                        _OTHERWISE) from None

@@ -146,8 +146,8 @@ def test_fuzz(good, worker, tmp_path_factory):
     count, tried = Counter(), sum(ends.values())
     for (end, _), n in ends.items(): count[end] += n
     kinds = Counter({why: n for (end, why), n in ends.items() if end == "refused"})
-    note(f"fuzz: {tried} damaged files of {len(names)} kinds, {count['read']} read and compared with another reader, {count['unchecked']} read where that "
-         f"one fails, {count['refused']} refused with {len(kinds)} kinds of errors: " + "; ".join(f"{why} {n}" for why, n in kinds.most_common(12)))
+    note(f"fuzz: {tried} damaged files of {len(names)} kinds, {count['read']} read and compared with another reader, "
+         f"{count['unchecked']} read where that one fails, {count['refused']} refused with {len(kinds)} kinds of errors: " + "; ".join(f"{why} {n}" for why, n in kinds.most_common(12)))
     note("fuzz: " + "; ".join(f"{why} {n}" for (end, why), n in ends.items() if end == "unchecked"))
     assert not bad, f"{len(bad)} files:\n" + "\n".join(bad[:20])
     assert tried >= min(TRIES, 250) and len(kinds) >= 8 and count["refused"] > tried/4 and count["read"] > tried/6
@@ -171,13 +171,15 @@ def mirrored(scan): scan.hu = scan.hu[:, :, ::-1]
 def shifted(scan): scan.hu = np.roll(scan.hu, 1, 1)
 def swapped(scan): scan.hu[[0, 1]] = scan.hu[[1, 0]]
 def reversed_(scan): scan.hu = scan.hu[::-1]
-def other_axes(scan): scan.axes, scan.hu = scan.axes.translate(str.maketrans("LR", "RL")), scan.hu[:, :, ::-1]      # there and back: no number differs
+def other_axes(scan):      # there and back: no number differs
+    scan.axes, scan.hu = scan.axes.translate(str.maketrans("LR", "RL")), scan.hu[:, :, ::-1]
 def moved(scan): scan.affine = scan.affine + np.array([[0, 0, 0, 1]]*3 + [[0]*4])
 def volume(scan): scan.slice_mm = scan.slice_mm*1.1
 def hang(*args, **more):
     while True: pass
 faults = {f.__name__: spoiled(f) for f in (numbers, mirrored, shifted, swapped, reversed_, other_axes, moved, volume)}
-faults |= dict(honest=honest, greedy=lambda *args, **more: bytearray(2 << 30), hang=hang, dead=lambda *args, **more: os.kill(os.getpid(), signal.SIGKILL))
+faults |= dict(honest=honest, hang=hang, greedy=lambda *args, **more: bytearray(2 << 30),
+               dead=lambda *args, **more: os.kill(os.getpid(), signal.SIGKILL))
 for path in sys.argv[1:]:
     for name, reader in faults.items():
         fuzz_worker.read_scan, fuzz_worker.SECONDS = reader, 1 if name == "hang" else 10
@@ -189,11 +191,12 @@ print(json.dumps(["a.nii", "other", fuzz_worker.in_child(lambda: fuzz_worker.att
 
 
 def test_faults_are_found(good, tmp_path):
-    "The worker notices a reader that eats memory, hangs, dies, mirrors, shifts, swaps, invents. (Not in this process: torch may have filled it.)"
+    "A reader that eats memory, hangs, dies, mirrors, shifts, swaps, invents. (Not in this process: torch may have filled it.)"
     names = ["PIL.nii", "packed.zip", "implicit.dcm"]
     for name in names: (tmp_path/name).write_bytes(good[name])
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT/"tests"/"support")]), "MPLBACKEND": "Agg"}
-    said = subprocess.run([sys.executable, "-c", FAULTS, *(tmp_path/name for name in names)], env=env, capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, "-c", FAULTS, *(tmp_path/name for name in names)]
+    said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     found = {(path, name): answer for path, name, answer in map(json.loads, said.splitlines())}
     for name in names:
         assert found[name, "honest"]["end"] == "read", found[name, "honest"]

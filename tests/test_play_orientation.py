@@ -14,7 +14,8 @@ STEPS = {"np.rot90(a)": np.rot90, "a[:, ::-1]": lambda a: a[:, ::-1], "a[::-1]":
 @pytest.fixture(scope="module")
 def figure():
     gray = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE)).astype(np.uint8)
-    return gray, playable("orientation", dict(size=SIDE, mm=3, files=FILES, gray=pack(gray)), gray, "A slice as a file stores it.", "Turn it.")
+    data = dict(size=SIDE, mm=3, files=FILES, gray=pack(gray))
+    return gray, playable("orientation", data, gray, "A slice as a file stores it.", "Turn it.")
 
 
 def shown(page): return pixels(page)[::4, ::4, 0]

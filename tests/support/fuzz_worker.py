@@ -45,7 +45,8 @@ def by_pydicom(path, scan):
     else: read = [path.read_bytes]
     others, pictures, corners = [], [], []
     for one in read:
-        with suppress(Exception) if len(read) > 1 else nullcontext(): others.append(pydicom.dcmread(io.BytesIO(one())))    # some may be damaged
+        with suppress(Exception) if len(read) > 1 else nullcontext():      # one of an archive may be damaged
+            others.append(pydicom.dcmread(io.BytesIO(one())))
     def key(ds): return ds.get("SOPInstanceUID"), ds.ImagePositionPatient
     for header in scan.headers:
         ds = next(ds for ds in others if key(ds) == key(header))
@@ -89,7 +90,8 @@ def compare(path, scan) -> None:
         places = np.array([corners[k] + affine[:3, 1:3]@(r, c) for k, r, c in ends]) if even else None
     if places is not None and np.abs(nib.affines.apply_affine(scan.affine, ends) - places).max() > .01*max(1, np.abs(places).max()/1000):
         raise Wrong("voxels lie elsewhere")
-    if corners is None and not np.allclose(scan.ml_per_voxel, abs(np.linalg.det(affine[:3, :3]))/1000, rtol=1e-3): raise Wrong("another volume")
+    if corners is None and not np.allclose(scan.ml_per_voxel, abs(np.linalg.det(affine[:3, :3]))/1000, rtol=1e-3):
+        raise Wrong("another volume")
 
 
 def kind(error: BadInput) -> str:
@@ -111,7 +113,8 @@ def attempt(path: Path) -> dict:
         return answer("refused", kind(e)) if good else answer("wrong", f"not one clear line: {line!r}")
     n, height, width = scan.hu.shape
     if not (scan.hu.dtype == np.int16 and n >= 1 and height == width >= 1): return answer("wrong", f"{scan.hu.shape}")
-    if scan.spacing_mm is not None and not all(.05 <= v <= 50 for v in (*scan.spacing_mm, *scan.slice_mm)): return answer("wrong", f"{scan.spacing_mm}")
+    if scan.spacing_mm is not None and not all(.05 <= v <= 50 for v in (*scan.spacing_mm, *scan.slice_mm)):
+        return answer("wrong", f"{scan.spacing_mm}")
     def second():
         try: compare(path, scan)
         except Wrong as e: return answer("wrong", str(e))
