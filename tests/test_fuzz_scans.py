@@ -147,7 +147,8 @@ def test_fuzz(good, worker, tmp_path_factory):
     for (end, _), n in ends.items(): count[end] += n
     kinds = Counter({why: n for (end, why), n in ends.items() if end == "refused"})
     note(f"fuzz: {tried} damaged files of {len(names)} kinds, {count['read']} read and compared with another reader, "
-         f"{count['unchecked']} read where that one fails, {count['refused']} refused with {len(kinds)} kinds of errors: " + "; ".join(f"{why} {n}" for why, n in kinds.most_common(12)))
+         f"{count['unchecked']} read where that one fails, {count['refused']} refused with {len(kinds)} kinds of errors: "
+         + "; ".join(f"{why} {n}" for why, n in kinds.most_common(12)))
     note("fuzz: " + "; ".join(f"{why} {n}" for (end, why), n in ends.items() if end == "unchecked"))
     assert not bad, f"{len(bad)} files:\n" + "\n".join(bad[:20])
     assert tried >= min(TRIES, 250) and len(kinds) >= 8 and count["refused"] > tried/4 and count["read"] > tried/6
@@ -194,13 +195,14 @@ def test_faults_are_found(good, tmp_path):
     "A reader that eats memory, hangs, dies, mirrors, shifts, swaps, invents. (Not in this process: torch may have filled it.)"
     names = ["PIL.nii", "packed.zip", "implicit.dcm"]
     for name in names: (tmp_path/name).write_bytes(good[name])
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT/"tests"/"support")]), "MPLBACKEND": "Agg"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT/'tests'/'support'}", "MPLBACKEND": "Agg"}
     command = [sys.executable, "-c", FAULTS, *(tmp_path/name for name in names)]
     said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     found = {(path, name): answer for path, name, answer in map(json.loads, said.splitlines())}
     for name in names:
         assert found[name, "honest"]["end"] == "read", found[name, "honest"]
-        for fault in ("numbers", "mirrored", "shifted", "swapped", "reversed_", "other_axes", "moved", *["volume"]*name.endswith("nii")):
+        faults = "numbers mirrored shifted swapped reversed_ other_axes moved" + " volume"*name.endswith("nii")
+        for fault in faults.split():
             one = name.endswith(".dcm") and fault in ("swapped", "reversed_")         # nothing to swap
             assert found[name, fault]["end"] == "wrong" or one, (name, fault, found[name, fault])
     assert found["PIL.nii", "hang"] == {"end": "crashed", "why": "took more than 1 s"}
