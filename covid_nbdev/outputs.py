@@ -125,7 +125,7 @@ def make_dicom_seg(
     labels=None,  # uint8 (N, S, S), class per pixel; None: of one empty slice, to see whether it can be made
 ):               # highdicom's Segmentation, a pydicom Dataset
     "Labels as a DICOM segmentation in the geometry of the series. It names the patient as the source does."
-    try: import highdicom as hd
+    try: hd = import_module("highdicom")
     except ImportError:
         raise BadInput("no highdicom", "it for DICOM segmentations", "pip install 'covid_nbdev[seg]'") from None
     if not scan.headers: raise BadInput("a scan without headers", "read_dicom(…, headers=True)")
