@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MARKS', 'Series', 'tell_apart', 'in_order', 'geometry', 'spacing_notes']
 
-# %% ../nbs/19b_series.ipynb #905d495d
+# %% ../nbs/19b_series.ipynb #bb849db8
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import numpy as np
 
 from .core import BadInput
 
-# %% ../nbs/19b_series.ipynb #92207dea
+# %% ../nbs/19b_series.ipynb #6eb50887
 # Told apart only where slices clash: many scanners count acquisitions or take the time anew within one good series.
 MARKS = """ImageType TemporalPositionIdentifier NominalPercentageOfCardiacPhase TriggerTime AcquisitionNumber KVP
 ContrastBolusAgent SeriesDescription AcquisitionDate AcquisitionTime StudyInstanceUID FrameOfReferenceUID""".split()
@@ -47,7 +47,7 @@ def _places(slices: list) -> list[list]:
         else: places.append([s])
     return places
 
-# %% ../nbs/19b_series.ipynb #08bbd8d7
+# %% ../nbs/19b_series.ipynb #49857472
 def _passes(parts: list) -> list[list]:
     "Each part goes to the first pass that it doesn't clash with."
     passes = []
@@ -57,16 +57,12 @@ def _passes(parts: list) -> list[list]:
         else: home += part
     return passes
 
-def _overlap(parts: list) -> bool:
-    "Does one part begin before another ends?"
-    ends = sorted((min(s.at_mm for s in p), max(s.at_mm for s in p)) for p in parts)
-    return any(high > low + .01 for (_, high), (low, _) in zip(ends, ends[1:]))
-
 def _grouped(slices: list, key) -> list[list]:
     groups = {}
     for s in slices: groups.setdefault(key(s), []).append(s)
     return [groups[k] for k in sorted(groups, key=lambda k: (len(k.split(".")[0]), k) if isinstance(k, str) else k)]
 
+# %% ../nbs/19b_series.ipynb #2fcd3154
 def _rounds(slices: list, key) -> list[list]:
     "Parts through which the numbers of `key` run in one direction, or none."
     numbered = sorted(slices, key=lambda s: (key(s), s.at_mm))
@@ -84,6 +80,7 @@ def _rounds(slices: list, key) -> list[list]:
         if 1 < len(parts) <= len(slices)/3 and one_way: return parts
     return [slices]
 
+# %% ../nbs/19b_series.ipynb #6461416d
 def _one_picture_each(slices: list, same_picture) -> list[tuple]:
     "(slices, what tells them from the others) for each pass of one series."
     ways = [(mark, _grouped(slices, lambda s: s.marks.get(mark, ""))) for mark in MARKS]
@@ -91,11 +88,13 @@ def _one_picture_each(slices: list, same_picture) -> list[tuple]:
         ("InstanceNumber", lambda s: s.instance), ("AcquisitionTime", lambda s: s.marks.get("AcquisitionTime", "")))
              if mark == "InstanceNumber" or len(set(map(key, slices))) == len(slices)]
     doubled = [(a, b) for a, *more in _places(slices) for b in more if b.uid != a.uid or not a.uid]
-    if len(doubled) > 1 and not all(same_picture(*two) for two in doubled[:5]): ways.append(("folder", _grouped(slices, lambda s: s.name.rpartition("/")[0])))
+    if len(doubled) > 1 and not all(same_picture(*two) for two in doubled[:5]):
+        ways.append(("folder", _grouped(slices, lambda s: s.name.rpartition("/")[0])))
     ways, overlapping = [w for w in ways if 1 < len(w[1]) < len(slices)], None
     for mark, parts in ways:
         if len(passes := _passes(parts)) == 1:
-            overlapping = overlapping or (parts if _overlap(parts) else None)
+            ends = sorted((min(s.at_mm for s in p), max(s.at_mm for s in p)) for p in parts)
+            if not overlapping and any(high > low for (_, high), (low, _) in zip(ends, ends[1:])): overlapping = parts
             continue
         found, private = [], re.search("Time|Date|UID|folder|order", mark)       # no date and no name in what is said
         for k, slices in enumerate(passes, 1):
@@ -107,7 +106,7 @@ def _one_picture_each(slices: list, same_picture) -> list[tuple]:
         for s in part: s.part = k
     return [(slices, "")]
 
-# %% ../nbs/19b_series.ipynb #60781023
+# %% ../nbs/19b_series.ipynb #b6775ab8
 @dataclass
 class Series:
     "One stack that a folder offers."
@@ -133,6 +132,7 @@ def _can_be_stacked(a, b) -> bool:
     return same[0] == same[1] and np.allclose(a.leads_to, b.leads_to, atol=.005) and (
         not a.spacing_mm or np.allclose(a.spacing_mm, b.spacing_mm, rtol=.005))
 
+# %% ../nbs/19b_series.ipynb #536df8b6
 def tell_apart(
     slices: list,           # what is known of each slice; see `dicom`
     same_picture,           # (slice, slice) -> bool: have they the same pixels?
@@ -149,19 +149,19 @@ def tell_apart(
         home = next((g for g in stacks if _can_be_stacked(g[0], s)), None)
         if home is None: stacks.append([s])
         else: home.append(s)
-    stacks = [(len(_places(g)), g, why) for g in stacks for g, why in _one_picture_each(g, same_picture)]
-    stacks.sort(key=lambda x: (x[1][0].plane != "axial", x[1][0].projection, -x[0], "DERIVED" in x[1][0].marks.get("ImageType", ""),
-                               x[1][0].series[0]))
     found = []
-    for k, (places, g, why) in enumerate(stacks, 1):
-        own = "SeriesInstanceUID one for each slice" if len(g[0].series) > 2 else ""
-        why = ", ".join(filter(None, (why, own, "projections" if g[0].projection else "",
-                                      f"{len(g)} pictures" if places < len(g) else "")))
-        found.append((Series(k, g[0].series[0] or None, g[0].description, g[0].kernel, why, places, g[0].plane, g[0].shape,
-                             g[0].thickness_mm), g))
-    return found
+    for g, why in (told for g in stacks for told in _one_picture_each(g, same_picture)):
+        s, places = g[0], len(_places(g))
+        why = ", ".join(filter(None, (why, "a SeriesInstanceUID for each slice"*(len(s.series) > 2),
+                                      "projections"*s.projection, f"{len(g)} pictures"*(places < len(g)))))
+        about = Series(0, s.series[0] or None, s.description, s.kernel, why, places, s.plane, s.shape, s.thickness_mm)
+        rank = s.plane != "axial", s.projection, -places, "DERIVED" in s.marks.get("ImageType", ""), s.series[0]
+        found.append((rank, about, g))                                        # a projection is no slice
+    found.sort(key=lambda x: x[0])
+    for k, (_, about, _) in enumerate(found, 1): about.number = k
+    return [x[1:] for x in found]
 
-# %% ../nbs/19b_series.ipynb #808ad888
+# %% ../nbs/19b_series.ipynb #046f86f7
 def in_order(
     slices: list,       # of one stack
     same_picture,       # (slice, slice) -> bool: have they the same pixels?
@@ -178,8 +178,8 @@ def in_order(
             skipped[s.name] = f"{'duplicate' if copy else 'another picture'}: same place as {place[0].name}"
             other += not copy
             if other > .2*len(places):
-                raise BadInput(f"different pictures at the same place in {what} ({len(slices)} slices at {len(places)} places), "
-                               "which no number, time, kernel or folder tells apart", "one reconstruction",
+                raise BadInput(f"different pictures at the same place in {what} ({len(slices)} slices at {len(places)} "
+                               "places), which no number, time, kernel or folder tells apart", "one reconstruction",
                                "export each one into a folder of its own")
     if twice := len(slices) - len(kept): notes.append(f"duplicates: {twice} at a place that another slice holds")
     steps = np.diff([s.at_mm for s in kept])
@@ -195,7 +195,7 @@ def in_order(
         notes.append(f"{len(parts)} passes overlap: {n} slices of later ones, at places shown already, are left out")
     return sorted(done, key=lambda s: s.at_mm)
 
-# %% ../nbs/19b_series.ipynb #2c590c05
+# %% ../nbs/19b_series.ipynb #a8304622
 def geometry(
     slices: list,      # from feet to head
 ) -> tuple:            # slice_mm (N,) or None, affine (4, 4) or None, evenly spaced?
@@ -206,7 +206,7 @@ def geometry(
         up = np.diff(at_mm)/2
         down = up.copy()
         for i in range(1, len(slices)):
-            if getattr(slices[i], "seam", False) and 1 < i < len(up) and up[i - 1] < 1.5*max(up[i - 2], up[i]):
+            if hasattr(slices[i], "seam") and 1 < i < len(up) and up[i - 1] < 1.5*max(up[i - 2], up[i]):
                 up[i - 1], down[i - 1] = up[i - 2], up[i]
         slice_mm, step = np.r_[up, down[-1]] + np.r_[up[0], down], (position[-1] - position[0])/(len(slices) - 1)
         off = np.linalg.norm(position - position[0] - np.arange(len(slices))[:, None]*step, axis=1).max()
@@ -215,9 +215,11 @@ def geometry(
     else: return None, None, True
     if not first.spacing_mm: return slice_mm, None, even
     affine = np.eye(4)
-    affine[:3] = np.column_stack([step, first.leads_to[1]*first.spacing_mm[0], first.leads_to[2]*first.spacing_mm[1], first.position])
+    to_row, to_column = first.leads_to[1:]*np.array(first.spacing_mm)[:, None]
+    affine[:3] = np.column_stack([step, to_row, to_column, first.position])
     return slice_mm, affine, even
 
+# %% ../nbs/19b_series.ipynb #dbffafae
 def spacing_notes(
     slices: list,      # from feet to head
     notes: list,       # gets more
@@ -232,13 +234,14 @@ def spacing_notes(
     if len(gaps) > 1 + len(steps)/4: gaps = gaps[:0]       # no gaps, but the way these slices lie
     notes += [f"a gap of {steps[i]:.1f} mm after slice {i}, where slices lie {usual[i]:.1f} mm apart" for i in gaps[:5]]
     if len(gaps) > 5: notes.append(f"{len(gaps) - 5} more gaps")
-    rest = np.delete(steps, gaps)
+    seams = [i - 1 for i, s in enumerate(slices) if hasattr(s, "seam")]
+    rest = np.delete(steps, [*gaps, *seams])
     if len(rest) and np.ptp(rest) > max(.15, .1*step):
-        notes.append(f"slices {rest.min():.1f} to {rest.max():.1f} mm apart: each counts for half the way to its neighbors")
+        notes.append(f"slices {rest.min():.1f} to {rest.max():.1f} mm apart: each counts half the way to its neighbors")
     if len(steps) and thickness and thickness < .8*step:
         notes.append(f"slices {thickness:.1f} mm thick, {step:.1f} mm apart: what lies between them was not seen")
     elif len(steps) and thickness and thickness > 1.2*step:
-        notes.append(f"slices {thickness:.1f} mm thick, {step:.1f} mm apart: they overlap, and count for the distance alone")
+        notes.append(f"slices {thickness:.1f} mm thick, {step:.1f} mm apart: they overlap, the distance counts")
     aside = np.abs(np.diff([s.position - s.at_mm*s.leads_to[0] for s in slices], 2, axis=0)).max(initial=0)
     if aside > 2: notes.append(f"slices shifted sideways against each other, by {aside:.0f} mm")
     if first.prone: notes.append("the patient lay prone: fluid sinks to the front of the body then")

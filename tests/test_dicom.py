@@ -54,7 +54,7 @@ def test_each_slice_counts_for_its_own_share(places, share, hu, tmp_path):
     assert np.isclose(stack.slice_mm.sum(), places[-1] - places[0] + (places[1] - places[0])/2 + (places[-1] - places[-2])/2)
     assert stack.even == (np.ptp(np.diff(places)) < .2) and np.allclose(stack.affine @ (len(places) - 1, 2, 3, 1), (18, 12, places[-1], 1))
     changing = " ".join(stack.notes)
-    assert stack.even or "each counts for half the way" in changing or "a gap of 10.0 mm after slice 3" in changing
+    assert stack.even or "each counts half the way" in changing or "a gap of 10.0 mm after slice 3" in changing
 
 
 def test_affine_of_other_orientations(hu, tmp_path):
@@ -163,7 +163,7 @@ def test_a_series_uid_for_each_slice(hu, tmp_path):
     def own(ds, i): ds.SeriesInstanceUID = f"1.2.3.{i}"
     def apart(ds, i): own(ds, i); ds.StudyInstanceUID, ds.FrameOfReferenceUID = f"1.3.{i}", f"1.4.{i}"
     stack = read_stack(write(hu, tmp_path/"own", own, **CT))
-    assert np.array_equal(stack.hu, hu) and "one for each slice" in stack.series[0].acquisition
+    assert np.array_equal(stack.hu, hu) and "a SeriesInstanceUID for each slice" in stack.series[0].acquisition and "fit one series" in stack.notes[0]
     frame = read_stack(write(hu, tmp_path/"frame", lambda ds, i: (apart(ds, i), setattr(ds, "FrameOfReferenceUID", "1.4")), **CT))
     assert np.array_equal(frame.hu, hu)
     write(hu, tmp_path/"apart", apart, **CT)

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from conftest import ROOT, note, real_data
-from covid_nbdev import dicom
+from covid_nbdev import dicom, pixels
 from covid_nbdev.core import BadInput
 from covid_nbdev.phantom import make_volume
 from covid_nbdev.scans import (AIR_HU, find_axes, read_dicom, read_nifti, read_scan, turn, write_dicom_series, write_nifti,
@@ -236,7 +236,7 @@ def test_a_picture_that_kills_the_decoder(chest, packed, monkeypatch):
             if len(seen) == 2: decode.pool.submit(*crime)
             return honest(s, decode)
         monkeypatch.setattr(dicom, "_slice_hu", spoiled)
-        monkeypatch.setattr(dicom, "_DECODE_S", 3)
+        monkeypatch.setattr(pixels, "_DECODE_S", 3)
         scan = read_dicom(packed)
         assert len(scan) == 3 - lost and all("decoder" in reason for reason in scan.skipped.values()) and len(scan.skipped) == lost
 
