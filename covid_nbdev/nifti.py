@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 
 from .core import BadInput, one_line, progress_bar
-from .dicom import check_size, mark_padding
+from .pixels import check_size, mark_padding
 
 # %% ../nbs/19d_nifti.ipynb #4ca27e4c
 def _header(f, what: str) -> tuple:

@@ -20,9 +20,10 @@ from nibabel import orientations
 
 from .competition import as_slices, hu_slices, to_square
 from .core import BadInput, one_line, open_npy
-from .dicom import read_stack, UNMEASURED
+from .dicom import read_stack
 from .hu import AIR_HU, check_hu
 from .nifti import is_foreign, label_image, open_nifti
+from .pixels import UNMEASURED
 
 # %% ../nbs/19_scans.ipynb #d95b69d4
 AXIAL = "SPL"     # where the axes of axial slices lead: slices to the head, rows to the back, columns to the left

@@ -13,7 +13,8 @@ PARTS = {"See": (0, 3), "Data": (4, 8), "Learn": (9, 15), "Judge": (16, 18), "In
 # What may import what within one number. Besides, a module imports from lower numbers only.
 WITHIN = {"03a": ["03"], "04": ["04a"], "04a": ["04b", "04c", "04d"], "04c": ["04b"], "04d": ["04b"], "05": ["05a"], "12": ["12a"],
           "14": ["14b"], "14a": ["14", "14b"],
-          "14c": ["14", "14a"], "19": ["19a"], "20a": ["20"], "22a": ["22"], "23": ["23a"]}
+          "14c": ["14", "14a"], "19": ["19a", "19c", "19d"], "19a": ["19b", "19c"], "19d": ["19c"],
+          "20a": ["20"], "22a": ["22"], "23": ["23a"]}
 
 
 @dataclass(frozen=True)

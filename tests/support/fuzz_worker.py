@@ -15,8 +15,9 @@ import pydicom
 from pydicom.pixels import apply_modality_lut, pixel_array
 
 from covid_nbdev.core import BadInput
-from covid_nbdev.dicom import BY_GDCM, PADDING_BELOW_HU
-from covid_nbdev.scans import AIR_HU, read_scan
+from covid_nbdev.dicom import BY_GDCM
+from covid_nbdev.hu import AIR_HU, PADDING_BELOW_HU
+from covid_nbdev.scans import read_scan
 
 MEMORY, SECONDS = 1 << 30, 10
 LEADS = np.array([(0, 0, 1), (0, -1, 0), (-1, 0, 0)])      # a step to the next slice, row, column: to the head, the back, the left
