@@ -27,7 +27,7 @@ from pydicom.uid import (CTImageStorage, DeflatedExplicitVRLittleEndian, MediaSt
                          UncompressedTransferSyntaxes)
 
 from .core import BadInput, check_zip, MOST_FILE_BYTES, one_line, progress_bar
-from .pixels import check_size, Decoder, mark_padding, UNMEASURED
+from .pixels import check_size, Decoder, mark_padding, PADDING_BELOW_HU, UNMEASURED
 from .series import geometry, in_order, MARKS, Series, spacing_notes, tell_apart
 
 # %% ../nbs/19a_dicom.ipynb #c518f7f8

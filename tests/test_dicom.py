@@ -96,7 +96,7 @@ MARKS = [({"AcquisitionNumber": 1}, {"AcquisitionNumber": 2}), ({"TemporalPositi
 @pytest.mark.parametrize("first, second, shift", [(*MARKS[0], 0), (*MARKS[0], .1), (*MARKS[0], 2.5), *((*m, 1.7) for m in MARKS), (*MARKS[4], 0)])
 def test_two_passes(first, second, shift, hu, tmp_path):
     "Over the same part of the body, whatever tells them apart, and at whatever distance they lie."
-    lower = (hu + 100).clip(-1000, 2000)
+    hu = hu[:8]; lower = (hu + 100).clip(-1000, 2000)
     stack = read_stack(two(tmp_path, hu, lower, FIVE[:len(hu)] + shift, first, second))
     assert np.array_equal(stack.hu, hu) and np.allclose(stack.slice_mm, 5) and not stack.skipped
     assert len(stack.series) == 2 and "2 series, number 1 taken, the first of the 2 with the most axial slices" in stack.notes[0]
@@ -167,7 +167,7 @@ def test_a_series_uid_for_each_slice(hu, tmp_path):
     frame = read_stack(write(hu, tmp_path/"frame", lambda ds, i: (apart(ds, i), setattr(ds, "FrameOfReferenceUID", "1.4")), **CT))
     assert np.array_equal(frame.hu, hu)
     write(hu, tmp_path/"apart", apart, **CT)
-    with pytest.raises(BadInput, match="16 series of one slice each in apart, which differ in study and frame of reference"): read_stack(tmp_path/"apart")
+    with pytest.raises(BadInput, match="16 series of one slice each in apart, of different studies"): read_stack(tmp_path/"apart")
     assert len(read_stack(tmp_path/"apart", series=3).hu) == 1
 
 

@@ -410,7 +410,7 @@ def test_real_dicom(tmp_path, tiny_run, cli):
     from covid_nbdev.results import lung_mask
     scan = read_dicom(folder/"chest_dicom.zip")
     assert scan.hu.shape == (25, 512, 512) and np.allclose(scan.spacing_mm, (12, .748046875, .748046875))
-    assert "2 series" in scan.notes[0] and "what lies between" in scan.notes[1] and not scan.skipped
+    assert "2 series" in scan.notes[0] and "kernel D40s, slices 2 mm thick" == scan.notes[1] and "what lies between" in scan.notes[2] and not scan.skipped
     second = read_dicom(folder/"chest_dicom.zip", series=2)
     assert len(second) == 2 and second.hu.min() > -1500 and any("padding" in n for n in second.notes)
     lungs = np.stack([lung_mask(hu) for hu in scan.hu[4:22]])
