@@ -22,7 +22,7 @@ from .competition import as_slices, hu_slices, to_square
 from .core import BadInput, one_line, open_npy
 from .dicom import read_stack
 from .hu import AIR_HU, check_hu
-from .nifti import is_foreign, label_image, open_nifti
+from .nifti import label_image, open_nifti
 from .pixels import UNMEASURED
 
 # %% ../nbs/19_scans.ipynb #d95b69d4
@@ -235,8 +235,6 @@ def read_scan(
 ) -> Scan:
     "A scan from any file it may come in. Of a .npy file only its slices are known, which must be axial already."
     path, name = Path(path), one_line(Path(path).name)
-    if is_foreign(path): raise BadInput(f"{name}, neither NIfTI nor DICOM", ".nii, .nii.gz or DICOM",
-                                         "convert it, by 3D Slicer or SimpleITK for example")
     if path.is_dir() or not path.name.lower().endswith((".npy", ".nii", ".nii.gz")):
         return read_dicom(path, series, progress, headers)
     if series is not None: raise BadInput(f"series {series} of {name}", "a series of DICOM alone")

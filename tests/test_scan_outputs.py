@@ -142,7 +142,7 @@ def test_a_qform_alone(first, chest, tmp_path):      # noqa: F811
 def test_formats_that_are_not_read(chest, tmp_path):      # noqa: F811
     for name in ("a.mhd", "a.mha", "a.nrrd", "a.hdr", "a.img", "a.IMG.GZ"):
         (tmp_path/name).write_bytes(b"ObjectType = Image\n"*40)
-        one_line(lambda: read_scan(tmp_path/name), name, "convert it")
+        one_line(lambda: read_scan(tmp_path/name), name, "convert ", ".nii.gz")
     dicom = write_dicom_series(chest[:1], tmp_path/"d", MM)[0]
     dicom.rename(tmp_path/"b.img")
     assert np.array_equal(inner(read_scan(tmp_path/"b.img")), chest[:1]), "a DICOM file of that name is read"
