@@ -156,24 +156,37 @@ def covid_train(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Go on with: {shlex.join(['covid_train', str(data), str(run), '--resume'])}") from None
 
+# %% ../nbs/23_cli.ipynb #d705a278
+from fastcore.script import Param
+
+from .outputs import make_dicom_seg
+
 # %% ../nbs/23_cli.ipynb #68b6176a
+_SERIES = Param("of DICOM: number in the list of series (the largest axial one); without a number: list them",
+                int, nargs="?", const=0)
+
 @command("covid_predict runs/first chest.nii.gz runs/predicted", "Nothing was written.")
 def covid_predict(
     run: str,      # folder of a training run
     input: str,    # slices in HU as .npy (N, S, S), or a scan: NIfTI, or DICOM as a file, a folder, a .zip
-    out: str,      # new folder: labels.npy, an overlay per slice, extent.csv, summary.html; of NIfTI labels.nii.gz too
-    series: int = None,  # of DICOM: number in the list of series (the largest axial one)
+    out: str,      # new folder: labels.npy, an overlay per slice, extent.csv, summary.html, of a scan labels.nii.gz
+    series: _SERIES = None,  # of DICOM: number in the list of series (the largest axial one); 0: list them
+    dicom_seg: bool = False,  # of DICOM: also labels.dcm, a segmentation that names the patient as the source does
     tta: bool = False,  # test-time augmentation: average with the mirrored slice, twice the time
     min_px: int = 0,    # drop lesion areas with fewer pixels of the slice; 0 keeps all
 ):
-    "Segment a scan with a trained model. Not for diagnosis."
+    "Segment a scan. labels.nii.gz: 0 background, 1 ground glass, 2 consolidation, 3 other lung. Not for diagnosis."
+    from covid_nbdev.dicom import list_series
     from covid_nbdev.results import Predictor
     from covid_nbdev.scans import read_scan
-    predictor, scan = Predictor(run, tta=tta, min_px=min_px), read_scan(input, series)
+    if series == 0:
+        return print(*list_series(input), "nothing was written: choose one by --series and its number", sep="\n")
+    predictor, scan = Predictor(run, tta=tta, min_px=min_px), read_scan(input, series, headers=dicom_seg)
     for line in scan.notes: print(f"note: {line}")
     for name, why in list(scan.skipped.items())[:20]: print(f"left out: {name}: {why}")
     if len(scan.skipped) > 20: print(f"left out: {len(scan.skipped) - 20} more files")
     check_lungs(scan, Path(input).name)
+    if dicom_seg: make_dicom_seg(scan)       # what can't be made is said before the work
     with atomic_folder(out) as tmp: whole = write_predictions(scan, predictor, tmp).iloc[-1]
     extent = ("no lung found" if not whole["lung_px"] else f"{whole['ground_glass_percent']:.1f} % of the lung ground "
               f"glass, {whole['consolidation_percent']:.1f} % consolidation")

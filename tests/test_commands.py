@@ -36,7 +36,7 @@ VALUES = {
         weights=["none", "phantom", FILE], upsample=["nearest"], patience=[1], best=["lesion_miou"], seed=[0], workers=[2], rotate=[180, 0, 7.5], jitter=[.15],
         loss=["ce+dice"], class_weights=["balanced", "none"], precision=["fp32", "bf16"], accumulate=[3], gpus=[2, 0], device=["cpu"],
         resume=[True], force=[True]),
-    "covid_predict": dict(series=[2], tta=[True], min_px=[5]),
+    "covid_predict": dict(series=[2], dicom_seg=[True], tta=[True], min_px=[5]),
     "covid_submission": dict(tta=[True], min_px=[5], submit=[True], message=["a note"]),
     "covid_deid": dict(shift_dates=[True], key=["key.json"], keep_secondary=[True], keep_patient_characteristics=[True]),
     "covid_kernel": dict(user=["ana"], accelerator=["NvidiaL4"], weights=[FILE, "phantom"], lite=[True], go_on=[True], encoder=["efficientnet-b0"],
@@ -158,7 +158,8 @@ def test_predict(option, value, here, cli, tiny_run, series, monkeypatch):
     status, out, err = cli("covid_predict", tiny_run, series, "out", *words(option, value))
     assert status == 0, err
     assert out.splitlines()[-1].startswith(f"{2 if option == 'series' else 3} slices")
-    assert option == "series" or made[0][option] == value
+    assert option in ("series", "dicom_seg") or made[0][option] == value
+    assert option != "dicom_seg" or (here/"out"/"labels.dcm").is_file()
 
 
 @pytest.mark.parametrize("option, value", of("covid_submission"))

@@ -431,10 +431,13 @@ def check_outputs(out, n, side, ml):
     assert len(list(out.glob("slice_*.png"))) == n
     table = pd.read_csv(out/"extent.csv")
     columns = "slice lung_px ground_glass_px consolidation_px ground_glass_percent consolidation_percent".split()
-    extra = "lung_ml ground_glass_ml consolidation_ml".split() if ml else []
+    extra = "lung_ml ground_glass_ml consolidation_ml".split() if ml is not None else []
     assert list(table.columns) == columns + extra and list(table["slice"]) == [*map(str, range(n)), "all"]
     assert (table["lung_px"][:n] == (labels < 3).sum((1, 2))).all() and table["lung_px"][n] == (labels < 3).sum()
-    if ml: assert np.allclose(table["ground_glass_ml"], table["ground_glass_px"]*ml, atol=1e-3)
+    if ml is not None:
+        for name in ("lung", "ground_glass"):
+            each = table[f"{name}_px"][:n]*ml
+            assert np.allclose(table[f"{name}_ml"], [*each, each.sum()], atol=1e-3)
     page = (out/"summary.html").read_text()
     assert "Not for diagnosis" in page and page.count("<img ") == min(6, n) and page.count("alt=") == min(6, n)
     assert not re.search(r'(src|href)="(?!data:)', page), "self-contained"
@@ -455,7 +458,7 @@ def test_predict_nifti(tiny_run, chest, tmp_path, cli):
         back, source = nib.load(out/"labels.nii.gz"), nib.load(path)
         assert back.shape == source.shape and np.array_equal(back.affine, source.affine) and back.get_data_dtype() == np.uint8
         assert (back.header["qform_code"], back.header["sform_code"]) == (source.header["qform_code"], source.header["sform_code"])
-        assert np.array_equal(turn(np.asarray(back.dataobj), axes), labels[:, :, 8:88])
+        assert np.array_equal(turn(np.asarray(back.dataobj), axes), (labels[:, :, 8:88] + 1) % 4), "background is 0 there"
 
 
 def test_predict_dicom(tiny_run, chest, tmp_path, cli):
@@ -463,8 +466,7 @@ def test_predict_dicom(tiny_run, chest, tmp_path, cli):
     files[2].write_bytes(b"broken")
     status, text, err = cli("covid_predict", tiny_run, tmp_path/"d", tmp_path/"out")
     assert status == 0 and "left out: slice_0010.dcm: no DICOM file" in text and "note: a gap" in text, text + err
-    labels = check_outputs(tmp_path/"out", 11, 96, np.prod(MM)/1000)
-    assert not (tmp_path/"out"/"labels.nii.gz").exists()
+    labels = check_outputs(tmp_path/"out", 11, 96, read_dicom(tmp_path/"d").ml_per_voxel)
     np.save(tmp_path/"a.npy", read_dicom(tmp_path/"d").hu)
     assert cli("covid_predict", tiny_run, tmp_path/"a.npy", tmp_path/"out_npy")[0] == 0
     same = check_outputs(tmp_path/"out_npy", 11, 96, None)
@@ -484,7 +486,7 @@ def test_a_landmark_comes_back(chest, tmp_path, cli, monkeypatch):
         path = write_nifti(marked, tmp_path/f"{axes}.nii", MM, axes)
         assert cli("covid_predict", "run", path, tmp_path/axes)[0] == 0
         found, source = np.asarray(nib.load(tmp_path/axes/"labels.nii.gz").dataobj), np.asarray(nib.load(path).dataobj)
-        assert np.argwhere(found == 1).tolist() == np.argwhere(source == 3000).tolist() and (found == 1).sum() == 1
+        assert np.argwhere(found == 2).tolist() == np.argwhere(source == 3000).tolist() and (found == 2).sum() == 1
 
 
 def test_predict_refusals(tiny_run, chest, tmp_path, cli):
