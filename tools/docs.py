@@ -145,12 +145,14 @@ def stage(source: Path, dest: Path):
 
 def pip_only(out: Path):
     "Render with smalldocs into `out`; a site that was there is replaced once the new one is complete."
+    from smalldocs import highlight
     from smalldocs.site import build
+    highlight.css_class = functools.cache(highlight.css_class)      # asked 170,000 times for a few hundred answers
     source = processed()
     with tempfile.TemporaryDirectory(dir=ROOT, prefix=".docs-") as tmp:
         stage(source, Path(tmp))
         site = build(tmp, quiet=True)
-        warnings = [w for w in site.warnings if not re.search("html-math-method|output-file", w)]    # done in stage()
+        warnings = [w for w in site.warnings if not re.search("html-math-method|output-file|respect-user-color|html.grid", w)]    # done in stage(), styles.css
         for w in warnings: print(f"warning: {w}", file=sys.stderr)
         poststep.finish(site.out, labels())
         shutil.rmtree(out, ignore_errors=True)

@@ -143,6 +143,7 @@ def folded(html: str) -> str:
         first = html.find('<div class="cell-output', cell.start(), stop)
         inside = html[first:stop]
         if first < 0 or "data-covid-play" in inside or "cell-output-markdown" in inside: continue
+        if "<img" in inside and "<img" not in html[html.find("<main"):first]: continue      # the first picture stands open
         last = stop - len("</div>")
         parts += [html[done:first], '<details class="covid-show"><summary>Show</summary>\n', html[first:last], "</details>\n"]
         done = last
@@ -329,7 +330,8 @@ def entries(page: str, html: str) -> list[dict]:
     entry("", "", words(main[:cuts[0].start()] if cuts else main))
     for m, after in zip(cuts, [*cuts[1:], None]):
         entry(unescape(m[1]), words(m[2]), words(main[m.end():after.start() if after else len(main)]))
-    for _, place, name, text in names: entry(place, "", f"{name}: {text} (reference)")
+    # both builds search by Fuse, which puts short texts first: a word joiner counts as a word, and nobody sees it
+    for _, place, name, text in names: entry(place, "", f"{name}: {text} (reference)" + " \u2060"*150)
     return found
 
 
