@@ -3,7 +3,7 @@
 Each page is loaded once. Tests look at all pages and list what is wrong on each. Those at the end damage a copy of the site,
 so that a check that can't fail would be noticed.
 """
-import functools, html, http.server, re, shutil, subprocess, threading
+import contextlib, functools, html, http.server, re, shutil, subprocess, threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -36,13 +36,19 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args): pass
 
 
-@pytest.fixture(scope="session")
-def served(site):
-    "The site's address on localhost."
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as server:
+@contextlib.contextmanager
+def folder_served(folder):
+    "A folder's address on localhost."
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def served(site):
+    "The site's address."
+    with folder_served(site) as address: yield address
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def reachable(html: str, page: str, labels: dict[str, str]) -> str:
     # a callout's title is a button, and a button holds no link
     html = re.sub(r'(<div class="callout-title-container[^"]*">)(.*?)(</div>)',
                   lambda m: m[1] + re.sub(r"</?a\b[^>]*>", "", m[2]) + m[3], html, flags=re.S)
-    html = re.sub(r'<div\b(?=[^>]*\bdata-bs-toggle="collapse")((?:(?!\brole=)[^>])*)>',
+    html = re.sub(r'<div\b(?=[^>]*\bdata-bs-toggle="collapse")(?=[^>]*\baria-expanded)((?:(?!\brole=)[^>])*)>',
                   lambda m: f'<div role="button" tabindex="0"{without(m[1], "aria-label", "tabindex")}>', html)
     html = re.sub(r'(<a\b[^>]*data-bs-toggle="collapse"[^>]*) role="navigation"|(<a\b[^>]*) role="navigation"([^>]*data-bs-toggle="collapse")',
                   lambda m: (m[1] or m[2]) + ' role="button"' + (m[3] or ""), html)
@@ -281,7 +281,9 @@ def one_bootstrap(pages: dict[str, str], out: Path) -> dict[str, str]:
     return {page: link.sub(one, html) for page, html in pages.items()}
 
 
-def plain(css: str) -> str: return re.sub(r'@import\s+(?:url\()?["\']?(?:https?:)?//[^;]*;?', "", css)
+def plain(css: str) -> str:
+    "Without typefaces from elsewhere; their addresses hold semicolons."
+    return re.sub(r"""@import\s*(?:url\(\s*)?(["']?)(?:https?:)?//[^"')]*\1\s*\)?[^;{}]*;""", "", css)
 
 
 def stylesheets(pages: dict[str, str], out: Path):
