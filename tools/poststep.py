@@ -129,9 +129,32 @@ def outline(html: str) -> str:
     return f'{html[:place]}<details class="covid-outline d-lg-none"><summary>On this page</summary>{small}</details>{html[place:]}'
 
 
+def imports(cell) -> str:
+    "A cell that only imports waits under that word."
+    lines = unescape(re.sub(r"<button.*?</button>|<[^>]+>", "", cell[2], flags=re.S)).strip().splitlines()
+    if not all(re.match(r"(import|from) |\s+\w|\)|#|\s*$", line) for line in lines): return cell[0]
+    return f'{cell[1]}\n<details class="code-fold"><summary>Imports</summary>{cell[2]}</details>\n'
+
+
+def first_look(html: str) -> str:
+    "A lesson's first figure that plays, or else its first picture, small, beside what one will learn; it leads to the figure."
+    learn = html.find("<p><strong>You will learn</strong></p>")
+    pattern = r'<img\b(?=[^>]*\bsrc="(figures/[^"]+)")(?=[^>]*\balt="([^"]*)")[^>]*>'
+    plays = html.find("data-covid-play=", max(learn, 0))
+    picture = re.compile(pattern).search(html, max(learn, plays))
+    if learn < 0 or not picture: return html
+    cell = re.findall(r'<div id="(cell-[^"]*)"', html[:picture.start()])
+    if not cell: return html
+    small = re.sub(r' (?:loading|class|width|height|alt)="[^"]*"', "", picture[0])
+    dark = small.replace(".webp", "-dark.webp")[:-1] + f' class="covid-dark" loading="lazy" alt="To the figure: {picture[2]}">' if "covid-light" in picture[0] else ""
+    small = small[:-1] + f'{" class=" + chr(34) + "covid-light" + chr(34) if dark else ""} alt="To the figure: {picture[2]}">'
+    return f'{html[:learn]}<a class="covid-first" href="#{cell[-1]}">{small}{dark}</a>\n{html[learn:]}'
+
+
 def folded(html: str) -> str:
     "Exported source is closed. What a cell shows after `Predict before you run` waits under Show; what can be played with doesn't."
     html = re.sub(r'<details\b(?=[^>]*\bclass="code-fold")[^>]*\bopen\b[^>]*>(?=\s*<summary>Exported source)', '<details class="code-fold">', html)
+    html = re.sub(r'(<div id="cell-[^"]*" class="cell"[^>]*>)(\s*<div class="(?:code-copy-outer|sourceCode)(?:(?!</pre>).)*</pre>(?:(?!<div|<p).)*)(?=</div>\s*<)', imports, html, flags=re.S)
     parts, done = [], 0
     for m in re.finditer(r"<strong>Predict before you run</strong>", html):
         cell = re.compile(r'<div id="cell-[^"]*" class="cell"|<h[1-4]\b|<section\b').search(html, m.end())
@@ -348,7 +371,7 @@ def finish(out: Path, labels: dict[str, str] = {}):
     steps = (functools.partial(reachable, labels=labels), functools.partial(own_links, ids=ids))
     for page, html in pages.items():
         for step in steps: html = step(html, page)
-        for step in (outline, folded, marked): html = step(html)
+        for step in (outline, folded, marked, first_look): html = step(html)
         pages[page] = html
         (out/page).write_text(html, encoding="utf-8")
     found = [e for page, html in pages.items() for e in entries(page, html)]
