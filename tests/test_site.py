@@ -346,7 +346,7 @@ def looked(browser, served):
         page.evaluate("document.querySelectorAll('main details').forEach(e => e.open = true)")
         faults += too_wide(page, WIDTHS[0]) + [f"pale: {p}" for p in page.evaluate(PALE)] + (serious(page) if name in WHOLLY else [])
         for figure in page.locator("figure[data-covid-play][data-state]").all():
-            moved[name, figure.get_attribute("data-covid-play")] = {"mouse": played(page, figure, 1, enough=1), "keys": keyed(page, figure)}
+            moved[name, figure.get_attribute("data-covid-play")] = {"mouse": played(page, figure, 3, enough=1), "keys": keyed(page, figure)}
         page.emulate_media(color_scheme="dark")
         page.wait_for_function("Math.max(...getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)) < 100")
         page.wait_for_timeout(70)      # smalldocs looks at the background before it marks the page as dark
