@@ -96,7 +96,7 @@ def test_no_module_without_a_notebook(): assert set(MODULES) <= set(NUMBERS)
 
 
 LIGHT = "hu masks metrics etl"
-WITHOUT_TORCH = "core hu masks metrics play phantom anatomy scanner lesions etl competition eda leaks convolution gradients evidence scans dicom privacy deidentify kaggle client cli outputs"
+WITHOUT_TORCH = "core hu masks metrics play phantom anatomy scanner lesions etl competition eda leaks convolution gradients evidence scans nifti dicom series pixels privacy profile verify deidentify kaggle client cli outputs"
 
 
 @pytest.mark.parametrize("modules, heavy", [(LIGHT, ("torch", "pandas", "matplotlib")), (WITHOUT_TORCH, ("torch",))], ids=["light", "without torch"])
@@ -110,7 +110,7 @@ def test_what_imports_bring_in(modules, heavy):
 def test_modules_are_of_a_size_to_read():
     lengths = {m: house_map.lines(m) for m in MODULES}
     too_long = {m: n for m, n in lengths.items() if n > (480 if m == "anatomy" else 330)}
-    assert too_long == {} and sum(lengths.values()) <= 7200, f"{too_long}; all together {sum(lengths.values())}"
+    assert too_long == {} and sum(lengths.values()) <= 7900, f"{too_long}; all together {sum(lengths.values())}"
 
 
 # ---- what is public is documented, and shown in its notebook

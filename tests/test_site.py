@@ -3,7 +3,7 @@
 Each page is loaded once. Tests look at all pages and list what is wrong on each. Those at the end damage a copy of the site,
 so that a check that can't fail would be noticed.
 """
-import functools, html, http.server, re, shutil, subprocess, threading
+import contextlib, functools, html, http.server, os, re, shutil, subprocess, threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -11,10 +11,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-import docs, house, lessons
+import docs, house, lessons, poststep
 from conftest import ROOT, note
 
-WIDTHS = (1300, 360)
+WIDTHS = (1300, 390)
 # the page's own sources, so that the list of tests is known before anything is built
 SOURCES = [p for p in lessons.lessons()] + sorted((ROOT/"nbs").glob("*.qmd"))
 NAMES = [re.sub(r"^\d\d[a-z]?_", "", p.stem) for p in SOURCES]
@@ -23,7 +23,8 @@ PAGES = dict(zip(NAMES, SOURCES))
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory, python) -> Path:
-    "The whole site, built once, by packages from PyPI alone."
+    "The whole site, built once, by packages from PyPI alone. COVID_SITE: a folder with a site, such as Quarto's, to look at instead."
+    if os.environ.get("COVID_SITE"): return Path(os.environ["COVID_SITE"]).resolve()
     out = tmp_path_factory.mktemp("site")/"_docs"
     r = subprocess.run([python, ROOT/"tools"/"docs.py", "--pip", "--out", out], capture_output=True, text=True)
     assert r.returncode == 0, r.stderr[-3000:]
@@ -36,13 +37,19 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args): pass
 
 
-@pytest.fixture(scope="session")
-def served(site):
-    "The site's address on localhost."
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as server:
+@contextlib.contextmanager
+def folder_served(folder):
+    "A folder's address on localhost."
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def served(site):
+    "The site's address."
+    with folder_served(site) as address: yield address
 
 
 @pytest.fixture
@@ -231,7 +238,7 @@ def lost(name: str, site: Path) -> list[str]:
     if source.suffix == ".qmd": return found
     cells = [c for c in lessons.read(source).cells if c.cell_type == "code"]
     saved = sum("image/png" in o.get("data", {}) for c in cells if "#| hide" not in c.source for o in c.outputs)
-    pictures = sum(link.startswith("data:image/png") for link in page.links)
+    pictures = sum(link.startswith("figures/") and "-dark" not in link for link in page.links)
     if pictures < saved: found.append(f"{saved} pictures, {pictures} shown")
     # `#| exports` shows the code below the signatures; `#| export` the signatures alone
     taught = [c.source for c in cells if c.source.startswith("#| exports\n")]
@@ -253,7 +260,7 @@ def test_names_in_backticks_lead_to_the_reference(site):
     text = (site/"hu.html").read_text()
     assert "mid-gray" in text[text.index('id="window"'):]     # a docment of `window`
     for p in site.glob("*.html"):
-        assert docs.BASE not in "".join(anatomy(p).links)
+        assert poststep.BASE not in "".join(anatomy(p).links)
         assert not re.search(r"\]\([\w./:]+\.html", p.read_text()), f"{p.name}: a link that was not read as one"
 
 
@@ -264,7 +271,9 @@ def test_scripts_in_outputs_stay_whole():
     html = '<figure data-covid-play="x"><canvas></canvas>\n\n<script>\nif (1 < 2 && "$a$") { a["b"] = `*_c_*`; }\n\n// end\n</script></figure>'
     nb = lessons.nbformat.v4.new_notebook()
     nb.cells = [lessons.nbformat.v4.new_code_cell("f()", outputs=[lessons.nbformat.v4.new_output("display_data", {"text/html": html})])]
-    assert html in docs.mend(render(to_markdown(lessons.nbformat.writes(nb))[1], {}))
+    page = f"<main>{render(to_markdown(lessons.nbformat.writes(nb))[1], {})}</main>"
+    for step in (poststep.nothing_from_elsewhere, poststep.outline, poststep.folded, poststep.marked, poststep.first_look): page = step(page)
+    assert html in poststep.own_links(poststep.reachable(page, "x.html", {}), "x.html", {})
 
 
 # ---- in the browser
@@ -296,19 +305,93 @@ def serious(page, **options) -> list[str]:
     return [f"{v['id']}: {v['nodes'][0]['html'][:150]}" for v in violations if v["impact"] in ("serious", "critical")]
 
 
-def test_pages_in_the_browser(visit):
-    "Both widths: nothing in the console, nothing fetched elsewhere, no sideways scrolling, no serious fault for axe."
-    faults, page = {}, None
+# Text that is too pale for what lies behind it. axe looks into this, too, but needs seconds a page.
+PALE = """() => {
+    const numbers = c => c.match(/[\\d.]+/g).map(Number), canvas = getComputedStyle(document.body).backgroundColor;
+    const light = c => numbers(c).slice(0, 3).map(v => v/255).map(v => v <= .04 ? v/12.92 : ((v + .055)/1.055)**2.4)
+        .reduce((sum, v, i) => sum + [.2126, .7152, .0722][i]*v, .05);
+    const behind = new Map([[null, canvas]]);
+    const under = e => { if (!behind.has(e)) { const c = getComputedStyle(e).backgroundColor, [,,, a] = numbers(c);
+        behind.set(e, a === undefined || a > .9 ? c : under(e.parentElement)); } return behind.get(e); };
+    const found = new Set(), walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+        const e = walk.currentNode.parentElement;
+        if (!walk.currentNode.textContent.trim() || e.closest('script, style, noscript, svg, math, [aria-hidden=true], :disabled, .covid-play') || !e.getClientRects().length) continue;
+        const s = getComputedStyle(e), size = parseFloat(s.fontSize), large = size >= 24 || size > 18.6 && s.fontWeight >= 700;
+        const [low, high] = [light(s.color), light(under(e))].sort((a, b) => a - b);
+        if (high/low < (large ? 3 : 4.5) - .02) found.add(e.tagName + '.' + e.className + ' ' + s.color + ' on ' + under(e));
+    }
+    return [...found].slice(0, 3); }"""
+FIRST = """() => [...document.querySelectorAll('main :is(img, canvas, svg)')].some(e => {
+    const r = e.getBoundingClientRect(); return r.height >= 60 && r.top < 840 && e.getClientRects().length; })"""
+LESSONS = {r.module for r in house.rooms() if not r.workshop}
+
+
+@pytest.fixture(scope="module")
+def looked(browser, served):
+    """Each page, loaded once, in a light and a dark room, on a wide screen and on a phone: the faults that are seen, and how its figures
+    were moved by mouse, keyboard and touch."""
+    page = browser.new_context(has_touch=True).new_page()
+    said, fetched = [], []
+    page.on("console", lambda m: said.append(f"{m.type}: {m.text}"))
+    page.on("pageerror", lambda e: said.append(f"error: {e}"))
+    page.on("request", lambda r: fetched.append(r.url))
+    found, moved = {}, {}
     for name in NAMES:
-        page = visit(name, page=page)
-        found = too_wide(page, WIDTHS[0]) + (serious(page) if name in WHOLLY else [])
-        found += too_wide(page, WIDTHS[1]) + serious(page, runOnly=CONTENT)
-        found += page.said + [f"fetched {u}" for u in page.fetched if not u.startswith(("http://127.0.0.1:", "data:", "blob:"))]
-        if found: faults[name] = found
-    assert faults == {}
+        said.clear(), fetched.clear()
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size({"width": WIDTHS[0], "height": 900})
+        assert page.goto(f"{served}/{name}.html", wait_until="load").status == 200
+        faults = [] if name not in LESSONS or page.evaluate(FIRST) else ["nothing to look at on the first screen"]
+        page.evaluate("document.querySelectorAll('main details').forEach(e => e.open = true)")
+        faults += too_wide(page, WIDTHS[0]) + [f"pale: {p}" for p in page.evaluate(PALE)] + (serious(page) if name in WHOLLY else [])
+        for figure in page.locator("figure[data-covid-play][data-state]").all():
+            moved[name, figure.get_attribute("data-covid-play")] = {"mouse": played(page, figure, 3, enough=1), "keys": keyed(page, figure)}
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_function("Math.max(...getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)) < 100")
+        page.wait_for_timeout(70)      # smalldocs looks at the background before it marks the page as dark
+        faults += [f"pale in the dark: {p}" for p in page.evaluate(PALE)]
+        faults += too_wide(page, WIDTHS[1]) + serious(page, runOnly=CONTENT)
+        for figure in page.locator("figure[data-covid-play][data-state]").all():
+            moved[name, figure.get_attribute("data-covid-play")]["touch"] = touched(page, figure)
+            unnamed = figure.evaluate("""f => [...f.querySelectorAll('input, select')].filter(e => !e.labels.length
+                && !e.getAttribute('aria-label') && !e.getAttribute('aria-labelledby')).length""")
+            if unnamed: faults.append(f"controls without a name: {figure.get_attribute('data-covid-play')}")
+        faults += said + [f"fetched {u}" for u in fetched if not u.startswith(("http://127.0.0.1:", "data:", "blob:"))]
+        if faults: found[name] = faults
+    page.context.close()
+    return found, moved
 
 
-@pytest.mark.parametrize("name, width", [("hu", 1300), ("glossary", 360)])
+def test_pages_in_the_browser(looked):
+    """Light and dark, wide and on a phone: nothing in the console, nothing fetched elsewhere, no sideways scrolling, no pale text, no serious
+    fault for axe, something to look at on a lesson's first screen."""
+    assert looked[0] == {}
+
+
+def test_figures_play(looked, site):
+    "Every figure marked data-covid-play: what it draws changes by mouse, by keyboard and by touch."
+    assert set(looked[1]) == {f for f in figures(site)}
+    still = {f: ways for f, ways in looked[1].items() if not all(ways.values())}
+    assert still == {}
+
+
+def weight(site: Path, name: str) -> int:
+    "Bytes that a page and all it needs have, every picture seen, on a light page."
+    text = (site/f"{name}.html").read_text()
+    links = {l for l in re.findall(r'(?:src|href)="([^":#]+\.(?:css|js|webp|png|svg))"', text) if "-dark.webp" not in l}
+    icons = max((p.stat().st_size for p in site.glob("site_libs/**/bootstrap-icons.woff*")), default=0)
+    return len(text.encode()) + icons + sum((site/l).stat().st_size for l in links if (site/l).is_file())
+
+
+def test_no_page_is_heavy(site):
+    "Pages under 1.5 MB with all they need, one Bootstrap among it."
+    weights = {name: weight(site, name) for name in NAMES}
+    assert {n: w for n, w in weights.items() if w > 1_500_000} == {} and min(weights.values()) > 300_000
+    assert len([p for p in site.glob("site_libs/**/*.css") if p.stat().st_size > 150_000]) == 1
+
+
+@pytest.mark.parametrize("name, width", [("glossary", 390)])
 def test_dark_has_contrast(name, width, visit):
     from axe_playwright_python.sync_playwright import Axe
     page = visit(name, width, scheme="dark")
@@ -324,11 +407,29 @@ def test_dark_has_contrast(name, width, visit):
     page.wait_for_function(f"Math.min(...{background}) > 200")
 
 
-def test_search_finds_and_leads(visit):
-    page = visit("index")
-    page.fill("input[type=search]", "Hounsfield")
+def results(page, words: str) -> list[tuple[str, str]]:
+    "Page and heading of what search finds, in its order; names of the library have no heading, but a place."
+    page.fill("input[type=search]", "")
+    page.wait_for_function("!document.querySelector('.smalldocs-search-results.show')")
+    page.evaluate("document.querySelector('.smalldocs-search-results').innerHTML = ''")
+    page.fill("input[type=search]", words)
     page.wait_for_selector(".search-result")
-    page.click(".search-result >> nth=0")
+    return page.evaluate("""[...document.querySelectorAll('.search-result')].map(e => [e.getAttribute('href').replace(/^[.]\\//, '').replace('.html', '').split('#')[0],
+        (e.querySelector('.search-result-section') || {}).textContent || (e.href.includes('#') ? '' : 'beginning')])""")
+
+
+def test_search_finds_ideas_first_and_leads(visit):
+    "A lesson or the glossary first, its heading among the first two, before the library's names; with or without accents."
+    page = visit("index")
+    for words, heading in (("dice", "Dice, F1"), ("mirror", "mirror image"), ("consolidacion", "Consolidation"), ("consolidación", "Consolidation"),
+                           ("ground glass", "Ground glass"), ("vidrio deslustrado", "vidrio deslustrado"), ("k-anonymity", "k-anonymity")):
+        found = results(page, words)
+        assert any(heading in h for _, h in found[:2]), (words, found[:3])
+        assert found[0][1] and found[0][0] in LESSONS | {"glossary"}, (words, found[:3])
+    assert ["masks", ""] in results(page, "mask_to_onehot"), "the library's names are found, too"
+    page.fill("input[type=search]", "Hounsfield unit")
+    page.wait_for_function("document.querySelector('.search-result')?.textContent.includes('Hounsfield')")
+    page.click(".search-result[href*='hu.html'] >> nth=0")
     page.wait_for_load_state()
     assert page.url.split("#")[0].endswith("/hu.html") and "Hounsfield" in page.inner_text("h1")
     formula = page.locator("math[display=block]").first.bounding_box()
@@ -336,17 +437,38 @@ def test_search_finds_and_leads(visit):
 
 
 def test_on_a_phone(visit):
-    "A callout opens by keyboard; search finds Spanish words."
-    page = visit("index", 360)
+    "A callout opens by keyboard; the outline unfolds; the index shows cards; search finds Spanish words."
+    page = visit("index", 390)
     head = page.locator(".callout-header").first
     head.focus()
     page.keyboard.press("Enter")
     page.wait_for_selector(".callout-collapse.show")
     assert head.get_attribute("aria-expanded") == "true"
+    page.locator(".covid-outline > summary").click()
+    assert page.locator(".covid-outline a", has_text="The lessons").is_visible()
+    assert page.locator(".covid-cards tbody tr >> nth=1").locator("td >> nth=1").bounding_box()["width"] > 300
     page.click(".navbar-toggler")
     page.fill("input[type=search]", "vidrio deslustrado")
     page.wait_for_selector(".search-result")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_index_begins_with_a_figure_to_draw_on(visit):
+    "Above the commands, and on the first screen; README shows its still picture."
+    page = visit("index")
+    assert page.locator("figure[data-covid-play=second_reader] canvas").first.bounding_box()["y"] < 800
+    readme = (ROOT/"README.md").read_text()
+    assert readme.index("to draw lesions on") < readme.index("make demo")
+
+
+def test_a_hundred_characters_fit(visit):
+    "At 1300 px a line of code of 100 characters stands on one line; on a phone nothing is cut off."
+    page = visit("core")
+    fits = """() => { const pre = document.querySelector('main pre.sourceCode code'); pre.textContent = 'x'.repeat(100); const one = pre.getClientRects()[0].height;
+        const high = document.createRange(); high.selectNodeContents(pre); return high.getClientRects().length; }"""
+    assert page.evaluate(fits) == 1
+    page.set_viewport_size({"width": 390, "height": 900})
+    assert page.evaluate("[...document.querySelectorAll('main pre')].every(e => e.scrollWidth <= e.clientWidth + 1)")
 
 
 def test_workshops_are_folded(visit):
@@ -366,10 +488,11 @@ CHANGED = f"""async (e, before) => {{      // now, or at the latest after 120 ms
     return pixels(e) !== before; }}"""
 
 
-def played(page, figure, most=4) -> list[str]:
-    "Which controls of a figure changed what it draws: dragging on its picture, then the first controls of each kind, `most` at most."
+def played(page, figure, most=4, enough=99) -> list[str]:
+    "Which controls of a figure changed what it draws: dragging on its picture, then the first controls of each kind, `most` at most, until `enough` did."
     moved = []
     def changed(what, act):
+        if len(moved) >= enough: return
         before = figure.evaluate(PIXELS)
         act()
         if figure.evaluate(CHANGED, before): moved.append(what)
@@ -394,28 +517,42 @@ def played(page, figure, most=4) -> list[str]:
     return moved
 
 
+def keyed(page, figure) -> list[str]:
+    "The first control that changes what a figure draws, by keyboard alone."
+    for selector, keys in (("input[type=range]", ("PageUp", "PageDown", "ArrowRight")), ("canvas[tabindex], svg[tabindex], [tabindex]", ("ArrowRight", "ArrowDown", "Space", "ArrowRight")),
+                           ("button:enabled", ("Enter",)), ("select", ("ArrowDown",)), ("input[type=radio]", ("ArrowDown",)), ("input[type=checkbox]", ("Space",))):
+        for control in figure.locator(selector).all()[:3]:
+            before = figure.evaluate(PIXELS)
+            control.focus()
+            for key in keys: page.keyboard.press(key)
+            if figure.evaluate(CHANGED, before): return [selector]
+    return []
+
+
+def touched(page, figure) -> list[str]:
+    "The first thing that changes what a figure draws when a finger taps it."
+    for selector, places in (("canvas, svg", ((.3, .4), (.7, .6))), ("button:enabled", ((.5, .5),)), ("input[type=range]", ((.8, .5), (.2, .5))),
+                             ("label:has(input[type=radio]), label:has(input[type=checkbox])", ((.1, .5),))):
+        for control in figure.locator(selector).all()[:3]:
+            for x, y in places:
+                before = figure.evaluate(PIXELS)
+                control.evaluate("e => e.scrollIntoView({block: 'center', behavior: 'instant'})")
+                box = control.bounding_box()
+                if not box: continue
+                page.touchscreen.tap(box["x"] + box["width"]*x, box["y"] + box["height"]*y)
+                if figure.evaluate(CHANGED, before): return [selector]
+    return []
+
+
 def figures(site) -> list[tuple[str, str]]:
     return [(p.stem, name) for p in sorted(site.glob("*.html")) for name in re.findall(r'<figure[^>]*data-covid-play="([^"]+)"', p.read_text())]
-
-
-def test_figures_play(visit, site):
-    "Every figure marked data-covid-play: played with, its pixels change, by mouse and on a phone; its controls have names."
-    for name, which in figures(site):
-        for width in WIDTHS:
-            page = visit(name, width)
-            figure = page.locator(f'figure[data-covid-play="{which}"]').first       # a figure may stand on a page twice
-            assert played(page, figure, 4 if width == max(WIDTHS) else 2), f"{which} on {name}.html, {width} px: nothing moves"
-            assert page.said == []
-            unnamed = figure.evaluate("""f => [...f.querySelectorAll('input, select')].filter(e => !e.labels.length
-                && !e.getAttribute('aria-label') && !e.getAttribute('aria-labelledby')).length""")
-            assert unnamed == 0, which
 
 
 def test_figures_have_a_still_picture(site):
     "For readers without scripts."
     for name, which in figures(site):
         figure = re.search(rf'<figure[^>]*data-covid-play="{which}".*?</figure>', (site/f"{name}.html").read_text(), re.S)[0]
-        assert "<noscript>" in figure and '<img src="data:image/png' in figure.partition("<script")[0], which
+        assert "<noscript>" in figure and re.search(r'<img [^>]*src="figures/', figure.partition("<script")[0]), which
 
 
 # ---- the checks can fail

@@ -9,7 +9,6 @@ No lesson is run again: pages show the saved outputs. nbdev does execute what it
 cells and the imports. What the two ways do differently stands in CONTRIBUTING.md.
 """
 import argparse, functools, http.server, os, re, shutil, subprocess, sys, tempfile, time
-from html import escape
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,10 +19,10 @@ import yaml
 import cards
 import house
 import network_page
+import poststep
 from house import ROOT
 
 PAGES = r"\.(?:ipynb|qmd|html)$"    # what becomes a page; stylesheets and pictures beside them don't
-BASE = "https://covid-nbdev.github.io/covid_nbdev/"
 
 
 # ---- what both builds show beside each page, and follow for previous and next
@@ -43,6 +42,11 @@ def sidebar() -> str:
     return yaml.safe_dump({"website": {"sidebar": {"contents": found}}}, sort_keys=False, allow_unicode=True)
 
 
+def labels() -> dict[str, str]:
+    "What the sidebar calls each page."
+    return {r.page: r.label for r in house.rooms()} | {Path(f).stem + ".html": label for label, f in BESIDES.items()} | {"index.html": "Home"}
+
+
 # ---- with Quarto
 
 def quarto():
@@ -50,6 +54,7 @@ def quarto():
     # nbdev_docs would write README.md by Quarto if it were older than index.ipynb; ours is made by tools/readme.py
     os.utime(ROOT/"README.md")
     subprocess.run([sys.executable, "-c", "from nbdev.quarto import nbdev_docs; nbdev_docs()"], check=True)
+    poststep.finish(ROOT/"_docs", labels())
     return ROOT/"_docs"
 
 
@@ -113,32 +118,17 @@ def math_to_html(text: str) -> str:
     return CODE_OR_MATH.sub(one, text)
 
 
-def documented(nb) -> set[str]:
-    "Anchors of the names that a notebook's reference shows."
-    shown = [o.data["text/markdown"] for c in nb.cells for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})]
-    return {name.lower() for text in shown for name in re.findall(r"^#{2,4} (\S+)$", text, re.M)}
-
-
-def for_smalldocs(text: str, names: dict[str, str], reference: set[str]) -> str:
-    "Markdown as smalldocs wants it: formulas, links to pages by their names, nothing fetched from elsewhere."
+def for_smalldocs(text: str, names: dict[str, str]) -> str:
+    "Markdown as smalldocs wants it: formulas, links to pages by their names."
     text = math_to_html(text)
-    # a docment's name in backticks becomes a link inside the signature's code, where a link is not read as one
-    link = r"\[(`[^`\]]+`)\]\(" + re.escape(BASE) + r"([^)]+)\)"
-    text = re.sub(r"^(`{3,}).*?^\1", lambda m: re.sub(link, r"\1", m[0]), text, flags=re.M | re.S)
-    # nbdev links names of the library to the published site, also those that no reference shows (`exporti`)
-    text = re.sub(link, lambda m: f"[{m[1]}]({m[2]})" if m[2] in reference else m[1], text)
-    text = re.sub(r"\]\(([\w.]+\.ipynb)", lambda m: f"]({names.get(m[1], m[1])}", text)
-    # badges are pictures of other sites: their words as a button instead
-    text = re.sub(r"\[!\[([^\]]*)\]\(https?://[^)]*\)\]\(([^)]*)\)", r"[\1](\2){.btn .btn-sm .btn-outline-primary}", text)
-    return text
+    return re.sub(r"\]\(([\w.]+\.ipynb)", lambda m: f"]({names.get(m[1], m[1])}", text)
 
 
 def stage(source: Path, dest: Path):
     "Copy the processed pages to `dest` in the form that smalldocs renders."
     notebooks = {p.name: nbformat.read(p, as_version=4) for p in sorted(source.glob("*.ipynb"))}
     names = {name: f"{page_name(nb) or Path(name).stem}.ipynb" for name, nb in notebooks.items()}
-    reference = {f"{Path(names[name]).stem}.html#{anchor}" for name, nb in notebooks.items() for anchor in documented(nb)}
-    mended = functools.partial(for_smalldocs, names=names, reference=reference)
+    mended = functools.partial(for_smalldocs, names=names)
     for name, nb in notebooks.items():
         for c in nb.cells:
             if c.cell_type == "markdown": c.source = mended(c.source)
@@ -154,50 +144,18 @@ def stage(source: Path, dest: Path):
     cards.write(dest/"cards.apkg")      # the glossary links to it
 
 
-# For the keyboard: a div that opens by click opens by Enter and by the space bar; what scrolls sideways can be reached.
-KEYS = """<script>
-document.addEventListener("keydown", (e) => {
-  if ((e.key === "Enter" || e.key === " ") && e.target.matches("div[role=button]")) { e.preventDefault(); e.target.click(); }
-});
-const reach = () => document.querySelectorAll("main :is(pre, .cell-output-display, .sd-table, math)").forEach((e) => {
-  if (e.scrollWidth > e.clientWidth + 1) e.tabIndex = 0; else e.removeAttribute("tabindex");
-});
-reach(); addEventListener("load", reach); addEventListener("resize", reach);
-</script>"""
-
-
-def mend(html: str, labels: dict[str, str] = {}) -> str:
-    """What smalldocs' markup gets wrong for people who hear the page or use the keyboard. `labels`, of pages, are the sidebar's:
-    Quarto shows them in previous and next as well, smalldocs the pages' titles."""
-    html = re.sub(r'(<a [^>]*href="(?:\./)?([\w.]+)"[^>]*class="pagination-link".*?nav-page-text">)[^<]*|'
-                  r'(<a [^>]*class="pagination-link"[^>]*href="(?:\./)?([\w.]+)".*?nav-page-text">)[^<]*',
-                  lambda m: (m[1] or m[3]) + escape(labels.get(m[2] or m[4], m[0].rpartition(">")[2]), quote=False), html)
-    # a callout's title is a button, and a button holds no link
-    html = re.sub(r'(<div class="callout-title-container[^"]*">)(.*?)(</div>)',
-                  lambda m: m[1] + re.sub(r"</?a\b[^>]*>", "", m[2]) + m[3], html, flags=re.S)
-    html = re.sub(r'<div class="(callout-header[^"]*)" data-bs-toggle', r'<div role="button" tabindex="0" class="\1" data-bs-toggle', html)
-    html = html.replace("</body>", f"{KEYS}</body>")
-    html = re.sub(r'<i class="(bi [^"]*)" role="img">', r'<i class="\1" aria-hidden="true">', html)
-    html = re.sub(r'(data-bs-toggle="collapse"[^>]*) role="navigation"', r'\1 role="button"', html)
-    html = html.replace('<nav class="navbar', '<nav aria-label="Site" class="navbar', 1)
-    html = html.replace('<nav id="quarto-sidebar"', '<nav aria-label="Pages" id="quarto-sidebar"')
-    return html.replace('<div id="quarto-margin-sidebar"', '<div role="complementary" id="quarto-margin-sidebar"')
-
-
 def pip_only(out: Path):
     "Render with smalldocs into `out`; a site that was there is replaced once the new one is complete."
+    from smalldocs import highlight
     from smalldocs.site import build
+    highlight.css_class = functools.cache(highlight.css_class)      # asked 170,000 times for a few hundred answers
     source = processed()
     with tempfile.TemporaryDirectory(dir=ROOT, prefix=".docs-") as tmp:
         stage(source, Path(tmp))
         site = build(tmp, quiet=True)
-        warnings = [w for w in site.warnings if not re.search("html-math-method|output-file", w)]    # done in stage()
+        warnings = [w for w in site.warnings if not re.search("html-math-method|output-file|respect-user-color|html.grid", w)]    # done in stage(), styles.css
         for w in warnings: print(f"warning: {w}", file=sys.stderr)
-        labels = {r.page: r.label for r in house.rooms()} | {Path(f).stem + ".html": label for label, f in BESIDES.items()} | {"index.html": "Home"}
-        for p in site.out.glob("*.html"): p.write_text(mend(p.read_text(), labels))
-        # Bootswatch's themes begin by fetching a typeface; styles.css uses the system's
-        for p in site.out.glob("site_libs/**/*.css"):
-            p.write_text(re.sub(r'@import url\("?https?://[^)]*\);?', "", p.read_text()))
+        poststep.finish(site.out, labels())
         shutil.rmtree(out, ignore_errors=True)
         shutil.move(site.out, out)
     return out
