@@ -14,12 +14,14 @@ import time
 from functools import partial
 from pathlib import Path
 
+from fastcore.script import Param
 from . import client
 from .competition import find_competition_data, hu_slices, open_competition
 from .core import atomic_folder, BadInput, rename
 from .etl import build_store, check_trainable, is_store, split, Store
 from .kaggle import build_kernel, OWNER
-from .outputs import check_lungs, command, is_taken, moved_aside, write_predictions
+from .outputs import (check_lungs, command, is_taken, make_dicom_seg, moved_aside,
+                                 write_predictions)
 from .phantom import write_phantom_dataset
 
 # %% ../nbs/23_cli.ipynb #a50b012d
@@ -155,11 +157,6 @@ def covid_train(
             if first: _print_results(run, store, history, config, device)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Go on with: {shlex.join(['covid_train', str(data), str(run), '--resume'])}") from None
-
-# %% ../nbs/23_cli.ipynb #d705a278
-from fastcore.script import Param
-
-from .outputs import make_dicom_seg
 
 # %% ../nbs/23_cli.ipynb #68b6176a
 _SERIES = Param("of DICOM: number in the list of series (the largest axial one); without a number: list them",

@@ -52,7 +52,8 @@ def _prepare_decoder() -> None:
     with suppress(ImportError, ValueError, OSError):     # not everywhere, and not above a limit that is set already
         import resource
         with open("/proc/self/statm") as f: taken = int(f.read().split()[0])*resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, 2*(taken + _MEMORY_BYTES,))
+        most = taken + _MEMORY_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 # %% ../nbs/19c_pixels.ipynb #2fb5b2ce
 class Decoder:
