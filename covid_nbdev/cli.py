@@ -159,8 +159,7 @@ def covid_train(
         raise KeyboardInterrupt(f"Go on with: {shlex.join(['covid_train', str(data), str(run), '--resume'])}") from None
 
 # %% ../nbs/23_cli.ipynb #68b6176a
-_SERIES = Param("of DICOM: number in the list of series (the largest axial one); without a number: list them",
-                int, nargs="?", const=0)
+_SERIES = Param("of DICOM: number in the list of series; no number: list them", int, nargs="?", const=0)
 
 @command("covid_predict runs/first chest.nii.gz runs/predicted", "Nothing was written.")
 def covid_predict(
@@ -176,8 +175,7 @@ def covid_predict(
     from covid_nbdev.dicom import list_series
     from covid_nbdev.results import Predictor
     from covid_nbdev.scans import read_scan
-    if series == 0:
-        return print(*list_series(input), "nothing was written: choose one by --series and its number", sep="\n")
+    if series == 0: return print(*list_series(input), "nothing was written: choose one by its number", sep="\n")
     predictor, scan = Predictor(run, tta=tta, min_px=min_px), read_scan(input, series, headers=dicom_seg)
     for line in scan.notes: print(f"note: {line}")
     for name, why in list(scan.skipped.items())[:20]: print(f"left out: {name}: {why}")

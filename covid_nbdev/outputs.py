@@ -62,7 +62,7 @@ def command(
             try:
                 try: status = func(**_arguments(func, example)) or 0
                 except SystemExit: sys.stdout.flush(); raise      # --help
-                sys.stdout.flush()      # a pipe that was closed is noticed here, not at the exit, where Python would complain
+                sys.stdout.flush()      # a closed pipe is noticed here, not at the exit, where Python would complain
                 return status
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

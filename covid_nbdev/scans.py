@@ -26,14 +26,15 @@ from .nifti import label_image, open_nifti
 from .pixels import UNMEASURED
 
 # %% ../nbs/19_scans.ipynb #d95b69d4
-AXIAL = "SPL"     # where the axes of axial slices lead: slices to the head, rows to the back, columns to the left
+AXIAL = "SPL"     # of axial slices: slices lead to the head, rows to the back, columns to the left
 
 def _steps(start: str, end: str) -> np.ndarray:
     "nibabel's way of saying it: for each axis its new number, and -1 where it is turned around."
     for axes in (start, end):
         if len(axes) != 3 or any(len(set(axes) & set(pair)) != 1 for pair in ("LR", "PA", "SI")):
-            raise BadInput(f"the axes {axes!r}", "letters such as RAS or SPL: one of L R, one of P A, one of S I")
-    return orientations.ornt_transform(orientations.axcodes2ornt(start), orientations.axcodes2ornt(end))
+            raise BadInput(f"the axes {axes!r}", "one of L R, one of P A and one of S I, as in RAS")
+    start, end = map(orientations.axcodes2ornt, (start, end))
+    return orientations.ornt_transform(start, end)
 
 def turn(
     array,                # three axes
@@ -43,7 +44,7 @@ def turn(
     "Transpose and flip. No number is changed."
     return orientations.apply_orientation(array, _steps(start, end))
 
-# %% ../nbs/19_scans.ipynb #a7a122ad
+# %% ../nbs/19_scans.ipynb #dd99a022
 def _affine(spacing_mm, axes: str, shape) -> np.ndarray:
     "NIfTI's, of axial slices turned to `axes`; axial voxel (0, 0, 0) lies at 0, 0, 0 mm."
     slice_mm, row_mm, column_mm = spacing_mm
@@ -53,7 +54,6 @@ def _affine(spacing_mm, axes: str, shape) -> np.ndarray:
                       [0, 0, 0, 1]], float)
     return axial @ orientations.inv_ornt_aff(_steps(AXIAL, axes), shape)
 
-# %% ../nbs/19_scans.ipynb #dd99a022
 def write_nifti(
     hu,                               # (N, H, W), axial: slice 0 at the feet, row 0 in front, column 0 right
     path,                             # .nii or .nii.gz
@@ -183,6 +183,16 @@ def _make_scan(hu, axes: str, spacing_mm, slice_mm, what: str, notes: list, **mo
     square, inside = to_square(turn(hu, axes), AIR_HU)
     return Scan(np.ascontiguousarray(square), spacing_mm, axes, inside, slice_mm, notes=notes, **more)
 
+def _read_npy(path) -> Scan:
+    "Slices in HU (N, H, W), (N, H, W, 1) or (H, W), memory-mapped and each one checked."
+    images, name, notes = open_npy(path), one_line(Path(path).name), []
+    images = as_slices(images[None] if images.ndim == 2 else images, name)
+    if not len(images): raise BadInput(f"0 slices in {name}", "1 or more")
+    if padding := sum(n for _, n in hu_slices(images, name)):
+        notes.append(_padding_note(padding, images.size))
+        images = np.stack([hu for hu, _ in hu_slices(images, name)])
+    return Scan(images, None, AXIAL, tuple(slice(0, side) for side in images.shape[1:]), notes=notes)
+
 # %% ../nbs/19_scans.ipynb #cda3d89e
 def read_nifti(
     path,                     # .nii or .nii.gz
@@ -194,7 +204,7 @@ def read_nifti(
     axes = find_axes(affine[:3, :3], what)
     spacing_mm = nib.affines.voxel_sizes(affine).tolist()
     slices, rows, columns = _steps(axes, AXIAL)[:, 0].argsort()
-    volume = abs(np.linalg.det(affine[:3, :3]))      # of a voxel, in mm³; less than the product if axes are sheared
+    volume = abs(np.linalg.det(affine[:3, :3]))      # of a voxel, in mm³, sheared or not
     slice_mm = [volume/(spacing_mm[rows]*spacing_mm[columns])]*hu.shape[slices]
     return _make_scan(hu, axes, spacing_mm, slice_mm, what, [], affine=affine, header=header)
 
@@ -214,17 +224,6 @@ def read_dicom(
                            "exactly; a DICOM segmentation has the place of each slice")
     return _make_scan(stack.hu, axes, stack.spacing_mm, stack.slice_mm, what, stack.notes, skipped=stack.skipped,
                       affine=affine, series=stack.series, headers=stack.headers)
-
-# %% ../nbs/19_scans.ipynb #da51a680
-def _read_npy(path) -> Scan:
-    "Slices in HU (N, H, W), (N, H, W, 1) or (H, W), memory-mapped and each one checked."
-    images, name, notes = open_npy(path), one_line(Path(path).name), []
-    images = as_slices(images[None] if images.ndim == 2 else images, name)
-    if not len(images): raise BadInput(f"0 slices in {name}", "1 or more")
-    if padding := sum(n for _, n in hu_slices(images, name)):
-        notes.append(_padding_note(padding, images.size))
-        images = np.stack([hu for hu, _ in hu_slices(images, name)])
-    return Scan(images, None, AXIAL, tuple(slice(0, side) for side in images.shape[1:]), notes=notes)
 
 # %% ../nbs/19_scans.ipynb #74b563d6
 def read_scan(
