@@ -51,7 +51,7 @@ def _prepare_decoder() -> None:
     for stream in (1, 2): os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     with suppress(ImportError, ValueError, OSError):     # not everywhere, and not above a limit that is set already
         import resource
-        with open("/proc/self/statm") as f: taken = int(f.read().split()[0])*resource.getpagesize()
+        with open("/proc/self/statm", encoding="ascii") as f: taken = int(f.read().split()[0])*resource.getpagesize()
         most = taken + _MEMORY_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
