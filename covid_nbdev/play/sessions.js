@@ -3,11 +3,12 @@ start("sessions", async (figure, data) => {
   const settings = {...data.settings}, {quota, longest, most} = data;          // GPU hours a week; hours of a session; bars shown
   let careful = true;
 
-  // Epochs of each session until all are done: whole ones that fit beside the reserve. Or none, where a session is cut off.
+  // Epochs of each session until all are done: whole ones, and a tenth of one, that fit beside the reserve, as `train_run` counts.
+  // Or none, where a session is cut off.
   const plan = () => {
     const {epochs, minutes, hours, reserve} = settings;
     if (!careful) return epochs*minutes <= 60*hours ? [epochs] : [];
-    const fit = Math.floor((60*hours - reserve)/minutes), sessions = [];
+    const fit = Math.max(0, Math.floor((60*hours - reserve)/minutes - .1)), sessions = [];
     for (let done = 0; fit > 0 && done < epochs; done += fit) sessions.push(Math.min(fit, epochs - done));
     return sessions;
   };
