@@ -385,9 +385,9 @@ def weight(site: Path, name: str) -> int:
 
 
 def test_no_page_is_heavy(site):
-    "Pages under 1.5 MB with all they need, one Bootstrap among it."
+    "Pages under 1.5 MB with all they need, one Bootstrap among it; the one that brings a network of 1 MB along under 2."
     weights = {name: weight(site, name) for name in NAMES}
-    assert {n: w for n, w in weights.items() if w > 1_500_000} == {} and min(weights.values()) > 300_000
+    assert {n: w for n, w in weights.items() if w > (2_000_000 if n == "network" else 1_500_000)} == {} and min(weights.values()) > 300_000
     assert len([p for p in site.glob("site_libs/**/*.css") if p.stat().st_size > 150_000]) == 1
 
 

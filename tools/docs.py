@@ -54,6 +54,7 @@ def quarto():
     # nbdev_docs would write README.md by Quarto if it were older than index.ipynb; ours is made by tools/readme.py
     os.utime(ROOT/"README.md")
     subprocess.run([sys.executable, "-c", "from nbdev.quarto import nbdev_docs; nbdev_docs()"], check=True)
+    network_page.write(ROOT/"_docs")
     poststep.finish(ROOT/"_docs", labels())
     return ROOT/"_docs"
 
@@ -155,6 +156,7 @@ def pip_only(out: Path):
         site = build(tmp, quiet=True)
         warnings = [w for w in site.warnings if not re.search("html-math-method|output-file|respect-user-color|html.grid", w)]    # done in stage(), styles.css
         for w in warnings: print(f"warning: {w}", file=sys.stderr)
+        network_page.write(site.out)
         poststep.finish(site.out, labels())
         shutil.rmtree(out, ignore_errors=True)
         shutil.move(site.out, out)
@@ -212,7 +214,6 @@ def main():
         try: out, how = pip_only(a.out.resolve()), "smalldocs (packages from PyPI alone; Quarto not used)"
         except ValueError as e: sys.exit(f"the site was not built: {e}")
     print(f"{len(list(out.glob('*.html')))} pages in {out.name}/ by {how}, {time.time() - start:.0f} s")
-    network_page.write(out)
     if a.serve is not None: serve(out, a.serve)
 
 
