@@ -4,7 +4,7 @@ an environment made from nothing.
     python tools/slow.py [fuzz] [tables] [kaggle] [p100]    all if none is named
     make test-slow
 
-fuzz:   10,000 damaged DICOM and NIfTI files, where `make test` tries some hundreds: a quarter of an hour on 2 cores.
+fuzz:   10,000 damaged DICOM and NIfTI files, where `make test` tries 150: a quarter of an hour on 2 cores.
 tables: a row of each table that takes minutes, made again by its script in benchmarks/, and the demo with all its epochs:
 20 minutes of a core.
 kaggle: an environment with the versions of Kaggle's image, without our two packages; the kernel's test runs in it.
