@@ -92,6 +92,13 @@ def grave_faults(page) -> list[str]:
     return [v["id"] for v in Axe().run(page).response["violations"] if v["impact"] in ("serious", "critical")]
 
 
+def faults_and_doubts(page) -> list[str]:
+    "All that axe finds, and text whose contrast it can't tell."
+    from axe_playwright_python.sync_playwright import Axe
+    found = Axe().run(page).response
+    return [v["id"] for v in found["violations"]] + [v["id"] for v in found["incomplete"] if v["id"] == "color-contrast"]
+
+
 def picture(address: str) -> np.ndarray:
     "A picture in a data: address."
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))))

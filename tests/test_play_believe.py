@@ -1,7 +1,7 @@
 """Believe the line or not (lesson 23), in a real browser: the picture is hidden until the reader decides."""
 import pytest
 
-from test_play import holds_the_present_files, page_of, said, saved_figures      # noqa: F401 (a fixture)
+from test_play import faults_and_doubts, holds_the_present_files, page_of, said, saved_figures      # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.browser
 COLORS = "() => { const c = document.querySelector('canvas'); return new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size }"
@@ -25,9 +25,7 @@ def test_decide_then_see(page_of):      # noqa: F811
 def test_keyboard_and_finger_on_a_phone(page_of):      # noqa: F811
     page = page_of(*saved_figures("23_cli"), width=390, dark=True, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    from axe_playwright_python.sync_playwright import Axe
-    found = Axe().run(page).response
-    assert found["violations"] == [] and not [v for v in found["incomplete"] if v["id"] == "color-contrast"]
+    assert faults_and_doubts(page) == []
     page.get_by_role("button", name="I don't").focus()
     page.keyboard.press("Enter")
     assert said(page)["answers"][0] is False

@@ -4,7 +4,7 @@ import pytest
 
 from covid_nbdev.evidence import paired_difference
 from covid_nbdev.play import playable
-from test_play import page_of, said      # noqa: F401 (a fixture)
+from test_play import faults_and_doubts, page_of, said      # noqa: F401 (a fixture)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,7 @@ def test_what_it_shows_is_what_the_library_computes(page_of, html):      # noqa:
 def test_keyboard_on_a_phone(page_of, html):      # noqa: F811
     page = page_of(html, width=390, dark=True)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    from axe_playwright_python.sync_playwright import Axe
-    found = Axe().run(page).response
-    assert found["violations"] == [] and not [v for v in found["incomplete"] if v["id"] == "color-contrast"]
+    assert faults_and_doubts(page) == []
     page.get_by_role("slider", name="Patients").focus()
     page.keyboard.press("ArrowRight")
     assert said(page)["patients"] == 25

@@ -4,7 +4,7 @@ import itertools
 import pytest
 
 from covid_nbdev.kaggle import seconds_left
-from test_play import holds_the_present_files, page_of, said, saved_figures      # noqa: F401 (a fixture)
+from test_play import faults_and_doubts, holds_the_present_files, page_of, said, saved_figures      # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.browser
 NAMES = {"epochs": "Epochs", "minutes": "One epoch", "hours": "Limit", "reserve": "Reserve"}
@@ -44,9 +44,7 @@ def test_versions_and_weeks(page_of):      # noqa: F811
 def test_keyboard_and_finger_on_a_phone(page_of):      # noqa: F811
     page = page_of(*saved_figures("22_kaggle"), width=390, dark=True, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    from axe_playwright_python.sync_playwright import Axe
-    found = Axe().run(page).response
-    assert found["violations"] == [] and not [v for v in found["incomplete"] if v["id"] == "color-contrast"]
+    assert faults_and_doubts(page) == []
     page.get_by_role("slider", name="Epochs").focus()
     before = said(page)["epochs"]
     page.keyboard.press("ArrowRight")
