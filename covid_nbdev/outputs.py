@@ -21,7 +21,6 @@ from pathlib import Path
 from string import Template
 
 import numpy as np
-from pydicom import Dataset
 from fastcore.script import anno_parser
 from .core import BadInput, one_line, rename, start_npy
 from .masks import CLASS_COLORS, CLASSES, mask_overlay
@@ -131,6 +130,7 @@ def make_dicom_seg(
     except ImportError:
         raise BadInput("no highdicom", "it for DICOM segmentations", "pip install 'covid_nbdev[seg]'") from None
     if not scan.headers: raise BadInput("a scan without headers", "read_dicom(…, headers=True)")
+    from pydicom import Dataset
     from pydicom.sr.codedict import Code, codes
     sct, dcm, sources = codes.SCT, codes.DCM, []
     if missing := [keyword for keyword in _NEEDED if not all(ds.get(keyword) for ds in scan.headers)]:

@@ -99,7 +99,8 @@ LIGHT = "hu masks metrics etl"
 WITHOUT_TORCH = "core hu masks metrics play phantom anatomy scanner lesions etl competition eda leaks convolution gradients evidence scans nifti dicom series pixels privacy profile verify deidentify kaggle client cli outputs"
 
 
-@pytest.mark.parametrize("modules, heavy", [(LIGHT, ("torch", "pandas", "matplotlib")), (WITHOUT_TORCH, ("torch",))], ids=["light", "without torch"])
+@pytest.mark.parametrize("modules, heavy", [(LIGHT, ("torch", "pandas", "matplotlib")), (WITHOUT_TORCH, ("torch",)), ("cli", ("torch", "pydicom"))],
+                         ids=["light", "without torch", "commands"])
 def test_what_imports_bring_in(modules, heavy):
     "By what is loaded, not by the clock."
     code = f"import sys; {'; '.join(f'import covid_nbdev.{m}' for m in modules.split())}; print(*[m for m in {heavy} if m in sys.modules])"
