@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Or each process would compile torch anew: uv leaves that to the first import.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test quick test-slow map lessons readme docs docs-serve chromium clean
 help:
@@ -18,11 +20,13 @@ help:
 
 setup: $(READY)
 
-# Made again whenever what is to be installed changes.
+# Made again whenever what is to be installed changes. uv installs in half a minute what takes pip three; where it can't (it
+# doesn't know pip's settings), pip does.
 $(READY): settings.ini pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "covid_nbdev needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip install --python $(BIN)/python --editable '.[dev]' \
+	  || $(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
 demo: $(READY)
