@@ -31,8 +31,9 @@ def requirements() -> list[str]:
 def environment(folder: Path, *packages: str) -> Path:
     "A new environment with these packages; its Python."
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder/"bin"/"python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True, cwd=ROOT)
+    python, uv = folder/"bin"/"python", Path(sys.executable).with_name("uv")      # as in the Makefile
+    install = [uv, "pip", "install", "--python", python] if uv.is_file() else [python, "-m", "pip", "install"]
+    subprocess.run([*install, "--quiet", *packages], check=True, cwd=ROOT)
     shown = "import torch, torchvision, numpy; print('torch', torch.__version__, 'torchvision', torchvision.__version__, 'numpy', numpy.__version__)"
     subprocess.run([python, "-c", shown], check=True, cwd=folder)
     return python
