@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_FILE_BYTES', 'MOST_FILES', 'BadInput', 'one_line', 'check_range', 'to_int16', 'rename', 'atomic_file',
-           'atomic_folder', 'disk_full', 'start_npy', 'open_npy', 'progress_bar', 'check_zip', 'unzip']
+           'atomic_folder', 'disk_full', 'start_npy', 'open_npy', 'files_below', 'progress_bar', 'check_zip', 'unzip']
 
 # %% ../nbs/00a_core.ipynb #fde41a98
 import gc
@@ -178,6 +178,26 @@ def open_npy(
     if dtype.hasobject:
         raise BadInput(f"Python objects (a pickle) in {path.name}", "an array of numbers", "save it again as numbers")
     raise BadInput(f"{path.name} cut short by {missing} bytes", f"all of {shape}", "copy or download it again")
+
+# %% ../nbs/00a_core.ipynb #153ff451
+def files_below(
+    folder,                               # an existing folder, or a single file
+) -> tuple[list[Path], dict[str, str]]:   # all files, sorted; what is left out, by its name in the folder: why
+    "All files of a folder, links followed, none twice; of two names, the one that is no link."
+    folder, files, left_out = Path(folder), [], {}
+    todo, links, met = [folder], [], {os.path.realpath(p) for p in folder.resolve().parents}
+    while todo or links:
+        path = todo.pop() if todo else links.pop(0)
+        name, real = path.relative_to(folder).as_posix(), os.path.realpath(path)
+        if real in met: left_out[name] = "a link to what is read already, or to a folder that holds it"
+        elif path.is_file(): files.append(path)
+        elif path.is_dir():
+            try:
+                for p in sorted(path.iterdir()): (links if p.is_symlink() else todo).append(p)
+            except OSError as e: left_out[name] = f"can't be opened ({e.strerror})"
+        else: left_out[name] = "a link that leads nowhere" if path.is_symlink() else "no regular file"
+        met.add(real)
+    return sorted(files), left_out
 
 # %% ../nbs/00a_core.ipynb #8aca40ae
 def progress_bar(

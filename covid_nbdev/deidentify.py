@@ -22,7 +22,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID
 
-from .core import atomic_file, atomic_folder, BadInput, one_line, progress_bar
+from .core import atomic_file, atomic_folder, BadInput, files_below, one_line, progress_bar
 from .privacy import Pseudonyms
 from .profile import deidentify_dataset, TEXT
 from .verify import against_profile, attribute_name, open_dicom, PIXELS, read_paths, still_there
@@ -196,22 +196,6 @@ def _check_paths(src: Path, dest: Path, key: Path | None) -> None:
     if not key.parent.is_dir(): raise BadInput(f"no folder {key.parent}", "an existing folder", "make it first")
     if not os.access(key if key.exists() else key.parent, os.W_OK): raise BadInput(f"{key}, protected", "another place")
 
-def _source_files(src: Path, left_out: list) -> list[Path]:
-    "All files of the source, those behind links last; what is no file, or is there twice, is named."
-    files, met, todo, links = [], set(), [src], []
-    while todo or links:
-        path = todo.pop() if todo else links.pop()
-        name, real = str(path.relative_to(src)), os.path.realpath(path)
-        if real in met: left_out.append((name, "a link to what is read already"))
-        elif path.is_file(): files.append(path)
-        elif path.is_dir():
-            try:
-                for p in path.iterdir(): (links if p.is_symlink() else todo).append(p)
-            except OSError as e: left_out.append((name, f"can't be opened ({e.strerror})"))
-        else: left_out.append((name, "a broken link" if path.is_symlink() else "no regular file"))
-        met.add(real)
-    return sorted(files)
-
 # %% ../nbs/20a_deidentify.ipynb #049a4b8c
 def _doubts(names: Pseudonyms) -> list[str]:
     "Where one ID came from several issuers, or with several dates of birth."
@@ -236,7 +220,9 @@ def deidentify(
     _check_paths(src, dest, key)
     names, numbers, report = load_key(key) if key else Pseudonyms(), defaultdict(dict), Report()
     with atomic_folder(dest) as folder, _quiet_pydicom():
-        for path in progress_bar(_source_files(src, report.left_out), desc="de-identify", show=progress):
+        files, left_out = files_below(src)
+        report.left_out += left_out.items()
+        for path in progress_bar(files, desc="de-identify", show=progress):
             name = str(path.relative_to(src)) if src.is_dir() else path.name
             try:
                 ds = read_file(path)

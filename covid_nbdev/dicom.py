@@ -7,7 +7,6 @@ __all__ = ['BY_GDCM', 'Stack', 'read_stack', 'list_series']
 
 # %% ../nbs/19a_dicom.ipynb #54c56475
 import io
-import os
 import re
 import types
 import warnings
@@ -26,7 +25,7 @@ from pydicom.filereader import read_dataset, read_partial
 from pydicom.uid import (CTImageStorage, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage, RLELossless,
                          UncompressedTransferSyntaxes)
 
-from .core import BadInput, check_zip, MOST_FILE_BYTES, one_line, progress_bar
+from .core import BadInput, check_zip, files_below, MOST_FILE_BYTES, one_line, progress_bar
 from .pixels import check_size, Decoder, mark_padding, PADDING_BELOW_HU, UNMEASURED
 from .series import geometry, in_order, MARKS, Series, spacing_notes, tell_apart
 
@@ -154,22 +153,6 @@ def _open(source, archive=None):
 
 def _printable(name: str) -> str: return name if name.isprintable() else ascii(name)[1:-1]
 
-def _walk(folder: Path, skipped: dict):
-    "All files, links to folders followed; none of them twice or in a circle."
-    seen = {os.path.realpath(p) for p in (folder, *folder.resolve().parents)}
-    def unread(e): skipped[os.path.relpath(e.filename, folder)] = f"can't be opened ({e.strerror})"
-    for root, folders, names in os.walk(folder, onerror=unread, followlinks=True):
-        for name in sorted(folders):
-            real = os.path.realpath(path := os.path.join(root, name))
-            if real in seen:
-                folders.remove(name)
-                skipped[os.path.relpath(path, folder)] = "a link to a folder that is searched already or that holds it"
-            seen.add(real)
-        folders.sort()
-        for path in (Path(root, name) for name in sorted(names)):
-            if path.is_file(): yield path
-            else: skipped[os.path.relpath(path, folder)] = "a link that leads nowhere"*path.is_symlink() or "no file"
-
 # %% ../nbs/19a_dicom.ipynb #a85bcc95
 @contextmanager
 def _files(path: Path, skipped: dict, notes: list):
@@ -180,8 +163,9 @@ def _files(path: Path, skipped: dict, notes: list):
     if head[128:132] == b"DICM" and MediaStorageDirectoryStorage.encode() in head:
         path = path.resolve().parent
         notes.append("a table of contents (DICOMDIR) was given: all of its folder was searched")
-    zipped, found = head[:4] in (b"PK\x03\x04", b"PK\x05\x06"), _walk(path, skipped) if path.is_dir() else [path]
-    if not zipped:
+    if head[:4] not in (b"PK\x03\x04", b"PK\x05\x06"):
+        found, left_out = files_below(path)
+        skipped.update(left_out)
         yield [(_printable(p.name if p == path else p.relative_to(path).as_posix()), partial(_open, p)) for p in found]
         return
     try: archive = zipfile.ZipFile(path)
