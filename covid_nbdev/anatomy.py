@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from .lesions import draw_labels, lesion_cover, make_lesions, true_labels
 from .scanner import (as_picture, axis_mm, make_acquisition, on_canvas, random_for, scanned, smooth_noise,
                                  View)
-from .trees import (AIRWAYS, ARTERIES, beside, BRONCHI, great_vessels, grow_tree, HILA, placed,
+from .trees import (AIRWAYS, ARTERIES, beside, BRONCHI, great_vessels, grow_trees, HILA, placed,
                                tube_coverage, tubes_depth, VEINS, wider)
 
 # %% ../nbs/04a_anatomy.ipynb #828d0785
@@ -213,13 +213,15 @@ def make_trees(p, rng):
     hilum = np.stack([44*np.sign(points[:, 0]), 0*depth + 4, points[:, 2].clip(p.carina_mm + 5, p.carina_mm + 65)], 1)
     far = np.linalg.norm(points - hilum, axis=1)
     points = points[(depth > 4) & (rng.random(len(depth)) < far/75)].astype(np.float32)
-    part, arteries, veins = lobe(p, *points.T), [], []
-    for k in range(5):
-        n, goals = 256 if k == 1 else 512, points[part == k]
-        for trees, trunks, half in (arteries, ARTERIES, goals[::2]), (veins, VEINS, goals[1::2]):
-            trunk = placed(p, trunks[k]) + rng.normal(0, [2, 2, 3, .3], (len(trunks[k]), 4))
-            trees.append(grow_tree(trunk, np.resize(half, (n, 3)), rng))
-    arteries, veins = np.vstack(arteries), np.vstack(veins)
+    part, drawn, grown = lobe(p, *points.T), {}, {}
+    for k, kind in np.ndindex(5, 2):                             # of each lobe the artery, then the vein
+        n, trunk, goals = 256 if k == 1 else 512, (ARTERIES, VEINS)[kind][k], points[part == k][kind::2]
+        trunk = placed(p, trunk) + rng.normal(0, [2, 2, 3, .3], (len(trunk), 4))
+        drawn[kind, k] = trunk, np.resize(goals, (n, 3)), rng.standard_normal((2*n - 8, 3), np.float32)
+    for keys in ([key for key in drawn if (key[1] == 1) == small] for small in (False, True)):
+        trunks, goals, noise = zip(*(drawn[key] for key in keys))
+        grown |= zip(keys, grow_trees(trunks, np.stack(goals), np.stack(noise)))
+    arteries, veins = (np.vstack([grown[kind, k] for k in range(5)]) for kind in (0, 1))
     bronchi = np.vstack([placed(p, BRONCHI), beside(arteries[arteries[:, 3] > 1.7], p.airway)])
     return np.vstack([arteries, veins])[:, :8]*([1, 1, 1, p.caliber]*2), bronchi
 

@@ -29,30 +29,36 @@ def unit(way): return way/(np.sqrt((way**2).sum(-1, keepdims=True)) + 1e-6)
 def pieces(at, r, way): return np.concatenate([at[:-1], r[:-1], at[1:], r[1:], way[:-1], way[1:]], -1)
 
 # %% ../nbs/04d_trees.ipynb #4d706d12
-def grow_tree(
-    trunk: np.ndarray,    # (k, 4): knots x, y, z, radius, mm
-    points: np.ndarray,   # (2**n, 3) mm, the places it must reach; at least 8
-    rng: np.random.Generator,
-) -> np.ndarray:          # tubes (m, 14): the last six numbers are the directions at both ends
-    "Eight segments leave the trunk; then each branch serves half of its parent's points."
-    line = np.stack([np.interp(np.linspace(0, 1, 30), np.linspace(0, 1, len(trunk)), v) for v in zip(*trunk)], 1)
-    line, groups = cv2.GaussianBlur(line.astype(np.float32), (1, 9), 2), points[None]
-    tubes = [pieces(line[:, :3], line[:, 3:], unit(np.gradient(line[:, :3], axis=0)))]
-    start, way = line[:, :3].mean(0)[None], np.zeros((1, 3), np.float32)
+def trunk_line(trunk):
+    "30 points (x, y, z, radius) along a trunk, its corners rounded."
+    line = [np.interp(np.linspace(0, 1, 30), np.linspace(0, 1, len(trunk)), v) for v in zip(*trunk)]
+    return cv2.GaussianBlur(np.stack(line, 1).astype(np.float32), (1, 9), 2)
+
+def grow_trees(
+    trunks: list,         # of each tree (k, 4): knots x, y, z, radius, mm
+    points: np.ndarray,   # (trees, 2**n, 3) mm, the places that each must reach; at least 8
+    noise: np.ndarray,    # (trees, 2*2**n - 8, 3): random numbers, one place for each branch
+) -> np.ndarray:          # tubes (trees, m, 14): the last six numbers are the directions at both ends
+    "Eight segments leave each trunk; then each branch serves half of its parent's points."
+    lines = np.stack([trunk_line(trunk) for trunk in trunks], 1)
+    (trees, n, _), at, groups = points.shape, lines[..., :3], points
+    tubes = [pieces(at, lines[..., 3:], unit(np.gradient(at, axis=0)))]
+    start, way = at.mean(0), np.zeros((trees, 3), np.float32)
     while True:
-        served = groups.shape[1]
-        if served*8 == len(points):
-            nearest = ((groups.mean(1)[:, None] - line[:, :3])**2).sum(2).argmin(1)
-            start, way = line[nearest, :3], unit(line[nearest, :3] - start)
-        if served*8 <= len(points):
-            goal = groups.mean(1) + .15*rng.standard_normal((len(groups), 3), np.float32)*groups.std(1)
-            step = (.9 if served == 1 else .7 if served*8 == len(points) else .5)*(goal - start)
+        (branches, served, _), middle = groups.shape, groups.mean(1)
+        if served*8 == n:
+            far = ((middle.reshape(trees, 8, 1, 3) - at.swapaxes(0, 1)[:, None])**2).sum(3)
+            nearest = at[far.argmin(2).ravel(), np.repeat(np.arange(trees), 8)]
+            start, way = nearest, unit(nearest - start)
+        if served*8 <= n:
+            shift = noise[:, branches//trees - 8:2*branches//trees - 8].reshape(-1, 3)
+            goal = middle + .15*shift*groups.std(1)
+            step = (.9 if served == 1 else .7 if served*8 == n else .5)*(goal - start)
             bend = .45*way*np.sqrt((step**2).sum(1, keepdims=True))     # leaves in its parent's direction, then turns
             t = np.linspace(0, 1, 5 if served > 8 else 3, dtype=np.float32)[:, None, None]
-            radius = np.broadcast_to(.63*served**.45*(1 - .27*t), (len(t), len(step), 1))
-            tubes.append(pieces(start + 2*t*(1 - t)*bend + t*t*step, radius,
-                                unit((1 - t)*bend + t*(step - bend))).reshape(-1, 14))
-            if served == 1: return np.vstack(tubes)
+            radius = np.broadcast_to(.63*served**.45*(1 - .27*t), (len(t), branches, 1))
+            tubes.append(pieces(start + 2*t*(1 - t)*bend + t*t*step, radius, unit((1 - t)*bend + t*(step - bend))))
+            if served == 1: break
             start, way = start + step, unit(step - bend)
         seen = groups - start[:, None]               # halve by direction, in a plane that contains the parent
         seen -= (seen*way[:, None]).sum(2, keepdims=True)*way[:, None]
@@ -60,6 +66,7 @@ def grow_tree(
         order = np.take_along_axis(seen, np.ptp(seen, 1).argmax(1)[:, None, None], 2)[..., 0].argpartition(served//2, 1)
         groups = np.take_along_axis(groups, order[..., None], 1).reshape(-1, served//2, 3)
         start, way = np.repeat(start, 2, 0), np.repeat(way, 2, 0)
+    return np.concatenate([t.reshape(len(t), trees, -1, 14).swapaxes(0, 1).reshape(trees, -1, 14) for t in tubes], 1)
 
 def beside(arteries, airway):
     "Tubes of the bronchi (m, 8): one runs beside each artery."
