@@ -193,7 +193,7 @@ def lung_points(p, rng, n):
     cavity, above = cavity_depth(p, *points.T), above_diaphragm(p, *points.T)
     inside = (cavity > 0) & (above > 0)      # the rest is no lung, whatever the mediastinum does
     points, cavity, above = points[inside], cavity[inside], above[inside]
-    depth = lung_part(cavity, middle_depth(p, *points.T), above)
+    depth = lung_part(cavity, middle_depth(p, *np.ascontiguousarray(points.T)), above)
     return points[depth > 0], depth[depth > 0]
 
 # %% ../nbs/04a_anatomy.ipynb #0dae847b
@@ -218,7 +218,8 @@ def make_trees(p, rng):
         n, trunk, goals = 256 if k == 1 else 512, (ARTERIES, VEINS)[kind][k], points[part == k][kind::2]
         trunk = placed(p, trunk) + rng.normal(0, [2, 2, 3, .3], (len(trunk), 4))
         drawn[kind, k] = trunk, np.resize(goals, (n, 3)), rng.standard_normal((2*n - 8, 3), np.float32)
-    for keys in ([key for key in drawn if (key[1] == 1) == small] for small in (False, True)):
+    for n in (512, 256):                                         # trees of one size grow together
+        keys = [key for key in drawn if len(drawn[key][1]) == n]
         trunks, goals, noise = zip(*(drawn[key] for key in keys))
         grown |= zip(keys, grow_trees(trunks, np.stack(goals), np.stack(noise)))
     arteries, veins = (np.vstack([grown[kind, k] for k in range(5)]) for kind in (0, 1))

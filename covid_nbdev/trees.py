@@ -102,7 +102,7 @@ def tube_coverage(
         levels = view.z + thickness_mm*((np.arange(n) + .5)/n - .5)
         return sum(tube_coverage(View(view.x, view.y, float(z)), tubes) for z in levels)/n
     margin = np.maximum(tubes[:, 3], tubes[:, 7]) + view.px_mm/2
-    near = np.abs(tubes[:, [2, 6]].mean(1) - view.z) < np.abs(tubes[:, 2] - tubes[:, 6])/2 + margin
+    near = np.abs((tubes[:, 2] + tubes[:, 6])/2 - view.z) < np.abs(tubes[:, 2] - tubes[:, 6])/2 + margin
     tubes, margin = tubes[near].astype(np.float32), margin[near].astype(np.float32)
     cover = np.zeros(view.shape, np.float32)
     if not len(tubes): return cover
@@ -112,7 +112,8 @@ def tube_coverage(
     wx, wy, wz = way[t].T
     along = ((dx*wx + dy*wy + dz*wz)/(wx*wx + wy*wy + wz*wz + 1e-6)).clip(0, 1)
     distance = np.sqrt((dx - along*wx)**2 + (dy - along*wy)**2 + (dz - along*wz)**2)
-    np.maximum.at(cover, (row, col), (.5 + (ra[t] + along*(rb - ra)[t] - distance)/view.px_mm).clip(0, 1))
+    inside = (.5 + (ra[t] + along*(rb - ra)[t] - distance)/view.px_mm).clip(0, 1)
+    np.maximum.at(cover.ravel(), row*len(view.x) + col, inside)
     return cover
 
 # %% ../nbs/04d_trees.ipynb #6102b2b3
@@ -121,9 +122,9 @@ def tubes_depth(tubes, x, y, z, round_mm=3.):
     total = np.float32(1e-12)
     for ax, ay, az, ra, bx, by, bz, rb in tubes.tolist():
         if np.ndim(z) == 0 and not min(az, bz) - ra - 12 < z < max(az, bz) + rb + 12: continue
-        wx, wy, wz = bx - ax, by - ay, bz - az
-        t = (((x - ax)*wx + (y - ay)*wy + (z - az)*wz)/(wx*wx + wy*wy + wz*wz)).clip(0, 1)
-        distance = np.sqrt((x - ax - t*wx)**2 + (y - ay - t*wy)**2 + (z - az - t*wz)**2)
+        dx, dy, dz, wx, wy, wz = x - ax, y - ay, z - az, bx - ax, by - ay, bz - az
+        t = ((dx*wx + dy*wy + dz*wz)/(wx*wx + wy*wy + wz*wz)).clip(0, 1)
+        distance = np.sqrt((dx - t*wx)**2 + (dy - t*wy)**2 + (dz - t*wz)**2)
         total = total + np.exp((ra + t*(rb - ra) - distance)/round_mm)
     return round_mm*np.log(total)
 
