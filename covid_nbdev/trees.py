@@ -24,9 +24,9 @@ VEINS = [[(-32, -4, 41, 6), (-40, -18, 23, 5), (-46, -24, 5, 4), (-50, -28, -9, 
          [(50, -32, -7, 3), (44, -22, 13, 4.5), (38, -6, 37, 6), (52, -26, 47, 3.3), (64, -38, 59, 2.3)],
          [(34, 6, 45, 7), (50, 22, 55, 5.5), (58, 34, 71, 4), (64, 42, 87, 2.5)]]
 
-def unit(way): return way/(np.sqrt((way**2).sum(-1, keepdims=True)) + 1e-6)
+def unit(way, axis=-1): return way/(np.sqrt((way**2).sum(axis, keepdims=True)) + 1e-6)
 
-def pieces(at, r, way): return np.concatenate([at[:-1], r[:-1], at[1:], r[1:], way[:-1], way[1:]], -1)
+def pieces(at, r, way): return np.concatenate([at[:-1], r[:-1], at[1:], r[1:], way[:-1], way[1:]], 1)
 
 # %% ../nbs/04d_trees.ipynb #4d706d12
 def trunk_line(trunk):
@@ -40,33 +40,36 @@ def grow_trees(
     noise: np.ndarray,    # (trees, 2*2**n - 8, 3): random numbers, one place for each branch
 ) -> np.ndarray:          # tubes (trees, m, 14): the last six numbers are the directions at both ends
     "Eight segments leave each trunk; then each branch serves half of its parent's points."
-    lines = np.stack([trunk_line(trunk) for trunk in trunks], 1)
-    (trees, n, _), at, groups = points.shape, lines[..., :3], points
-    tubes = [pieces(at, lines[..., 3:], unit(np.gradient(at, axis=0)))]
-    start, way = at.mean(0), np.zeros((trees, 3), np.float32)
+    trees, n, _ = points.shape
+    lines = np.stack([trunk_line(trunk) for trunk in trunks], 2)     # branches last: NumPy likes long rows
+    at, groups = lines[:, :3], np.ascontiguousarray(points.transpose(2, 1, 0))     # (3, points, branches)
+    tubes = [pieces(at, lines[:, 3:], unit(np.gradient(at, axis=0), -2))]
+    start, way = at.mean(0), np.zeros((3, trees), np.float32)
     while True:
-        (branches, served, _), middle = groups.shape, groups.mean(1)
+        (_, served, branches), middle = groups.shape, groups.mean(1)
         if served*8 == n:
-            far = ((middle.reshape(trees, 8, 1, 3) - at.swapaxes(0, 1)[:, None])**2).sum(3)
-            nearest = at[far.argmin(2).ravel(), np.repeat(np.arange(trees), 8)]
-            start, way = nearest, unit(nearest - start)
+            far = ((middle.reshape(3, trees, 8, 1) - at.transpose(1, 2, 0)[:, :, None])**2).sum(0)
+            nearest = at[far.argmin(2).ravel(), :, np.repeat(np.arange(trees), 8)].T
+            start, way = nearest, unit(nearest - start, -2)
         if served*8 <= n:
-            shift = noise[:, branches//trees - 8:2*branches//trees - 8].reshape(-1, 3)
+            shift = noise[:, branches//trees - 8:2*branches//trees - 8].reshape(-1, 3).T
             goal = middle + .15*shift*groups.std(1)
             step = (.9 if served == 1 else .7 if served*8 == n else .5)*(goal - start)
-            bend = .45*way*np.sqrt((step**2).sum(1, keepdims=True))     # leaves in its parent's direction, then turns
+            bend = .45*way*np.sqrt((step**2).sum(0))     # leaves in its parent's direction, then turns
             t = np.linspace(0, 1, 5 if served > 8 else 3, dtype=np.float32)[:, None, None]
-            radius = np.broadcast_to(.63*served**.45*(1 - .27*t), (len(t), branches, 1))
-            tubes.append(pieces(start + 2*t*(1 - t)*bend + t*t*step, radius, unit((1 - t)*bend + t*(step - bend))))
+            radius = np.broadcast_to(.63*served**.45*(1 - .27*t), (len(t), 1, branches))
+            tubes.append(pieces(start + 2*t*(1 - t)*bend + t*t*step, radius, unit((1 - t)*bend + t*(step - bend), -2)))
             if served == 1: break
-            start, way = start + step, unit(step - bend)
+            start, way = start + step, unit(step - bend, -2)
         seen = groups - start[:, None]               # halve by direction, in a plane that contains the parent
-        seen -= (seen*way[:, None]).sum(2, keepdims=True)*way[:, None]
-        seen /= np.sqrt((seen**2).sum(2, keepdims=True)) + 10
-        order = np.take_along_axis(seen, np.ptp(seen, 1).argmax(1)[:, None, None], 2)[..., 0].argpartition(served//2, 1)
-        groups = np.take_along_axis(groups, order[..., None], 1).reshape(-1, served//2, 3)
-        start, way = np.repeat(start, 2, 0), np.repeat(way, 2, 0)
-    return np.concatenate([t.reshape(len(t), trees, -1, 14).swapaxes(0, 1).reshape(trees, -1, 14) for t in tubes], 1)
+        seen -= (seen*way[:, None]).sum(0)*way[:, None]
+        seen /= np.sqrt((seen**2).sum(0)) + 10
+        order = seen[np.ptp(seen, 1).argmax(0), :, np.arange(branches)].argpartition(served//2, 1)
+        halves = order.reshape(2*branches, -1).T*branches + np.repeat(np.arange(branches), 2)
+        groups = np.take(groups.reshape(3, -1), halves, 1)
+        start, way = np.repeat(start, 2, 1), np.repeat(way, 2, 1)
+    of_trees = [t.reshape(len(t), 14, trees, -1).transpose(2, 0, 3, 1).reshape(trees, -1, 14) for t in tubes]
+    return np.concatenate(of_trees, 1)
 
 def beside(arteries, airway):
     "Tubes of the bronchi (m, 8): one runs beside each artery."
