@@ -8,7 +8,7 @@ __all__ = ['Patient', 'make_patient', 'render']
 # %% ../nbs/04a_anatomy.ipynb #d02cb423
 import math
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import cv2
 import numpy as np
@@ -430,6 +430,7 @@ def render(
 
 # %% ../nbs/04a_anatomy.ipynb #bf88805f
 TOP_MM, BOTTOM_MM = -15, 255   # levels of a volume's first and last slice; z = 0 is the apex of the lungs
+kept_patient = lru_cache(4)(make_patient)   # for who changes nothing in it: its next slice need not draw it again
 
 def body_views(p, n_slices, size, published=False):
     "Views of the whole body, from above the lungs to below the diaphragm."
@@ -440,7 +441,7 @@ def body_views(p, n_slices, size, published=False):
 
 def volume_slices(seed, n_slices, size, published=False):
     "One after the other, so that a volume never has to fit in memory."
-    p = make_patient(seed, "radiopaedia")
+    p = kept_patient(seed, "radiopaedia")
     for view in body_views(p, n_slices, size, published):
         hu, labels, truth = render(p, view)
         if view.scan.window: hu = as_picture(hu, view)
@@ -457,7 +458,9 @@ def fullest_level(p, rng) -> float:
 def lung_box(p, z):
     "Rectangle around the lungs in mm: x low, x high, y low, y high."
     x, y = np.arange(-160, 161, 4.), np.arange(-128, 129, 4.)
-    inside = lung_depth(p, x[None], y[:, None], z) > 0
+    inside = cavity_depth(p, x[None], y[:, None], z) > 0
+    row, column = np.nonzero(inside)
+    inside[row, column] = lung_depth(p, x[column], y[row], z) > 0
     cols, rows = np.flatnonzero(inside.any(0)), np.flatnonzero(inside.any(1))
     return x[cols[0]], x[cols[-1]], y[rows[0]], y[rows[-1]]
 
