@@ -71,7 +71,7 @@ def make_lesions(
     if style == "radiopaedia": place *= np.exp(-((points[:, 2] - rng.uniform(70, 190))/20)**2)
     lobes, rows = lobe_of(*points.T), []
     members = {part: np.flatnonzero(lobes == part) for part in np.unique(lobes).tolist()}
-    inside = {part: np.vstack([points[m].T, depth[m]]) for part, m in members.items()}   # a lesion stays in its lobe
+    inside = {part: np.vstack([points[m].T, depth[m]]) for part, m in members.items()}
 
     def grow(kind, goal, place, forms, density, net):
         ill = np.zeros(len(points), bool)

@@ -28,12 +28,12 @@ def unit(way, axis=-1): return way/(np.sqrt((way**2).sum(axis, keepdims=True)) +
 
 def pieces(at, r, way): return np.concatenate([at[:-1], r[:-1], at[1:], r[1:], way[:-1], way[1:]], 1)
 
-# %% ../nbs/04d_trees.ipynb #4d706d12
 def trunk_line(trunk):
     "30 points (x, y, z, radius) along a trunk, its corners rounded."
     line = [np.interp(np.linspace(0, 1, 30), np.linspace(0, 1, len(trunk)), v) for v in zip(*trunk)]
     return cv2.GaussianBlur(np.stack(line, 1).astype(np.float32), (1, 9), 2)
 
+# %% ../nbs/04d_trees.ipynb #4d706d12
 def grow_trees(
     trunks: list,         # of each tree (k, 4): knots x, y, z, radius, mm
     points: np.ndarray,   # (trees, 2**n, 3) mm, the places that each must reach; at least 8
@@ -71,6 +71,7 @@ def grow_trees(
     of_trees = [t.reshape(len(t), 14, trees, -1).transpose(2, 0, 3, 1).reshape(trees, -1, 14) for t in tubes]
     return np.concatenate(of_trees, 1)
 
+# %% ../nbs/04d_trees.ipynb #36e9ac4f
 def beside(arteries, airway):
     "Tubes of the bronchi (m, 8): one runs beside each artery."
     def end(at, r, way):
