@@ -36,7 +36,7 @@ def medseg():
     return [np.stack(part) for part in zip(*(medseg_slice(patient(seed), 128) for seed in range(32)))]
 
 @pytest.fixture(scope="module")
-def volumes(): return [make_volume(seed, 27, 96) for seed in range(6)]
+def volumes(): return [make_volume(seed, 14, 64) for seed in range(6)]
 
 
 # Of PHANTOM_VERSION 2. The first 16 digits of the SHA-256 of HU and labels; those that come out alike on CPUs with
@@ -85,7 +85,7 @@ def test_volume_covers_the_lungs_and_is_coherent(volumes):
     for hu, labels in volumes:
         lungs = (labels < 3).mean((1, 2))
         assert lungs[0] == 0 and lungs[-1] < .06 and lungs.max() > .12
-        assert np.mean([corr(a, b) for a, b in zip(hu, hu[1:])]) > np.mean([corr(a, b) for a, b in zip(hu, hu[8:])]) + .05
+        assert np.mean([corr(a, b) for a, b in zip(hu, hu[1:])]) > np.mean([corr(a, b) for a, b in zip(hu, hu[4:])]) + .05
         assert (hu[:, :4, :4] < -900).all() and hu.max() > 400      # air in the corners, bone somewhere
 
 
@@ -98,7 +98,7 @@ def test_lungs_have_a_left_and_a_right(volumes):
     "The patient's left is on the right; the heart makes the left lung the smaller one."
     for hu, labels in volumes:
         lung = labels < 3
-        assert lung[..., :48].sum() > lung[..., 48:].sum()
+        assert lung[..., :32].sum() > lung[..., 32:].sum()
 
 
 def test_hu_of_tissues():
@@ -172,11 +172,11 @@ def test_truth_of_a_volume():
 
 @pytest.fixture(scope="module")
 def ill_and_well():
-    "40 patients without noise: HU ill, HU well, truth, where air was."
+    "24 patients without noise, in pixels of 3 mm: HU ill, HU well, truth, where air was."
     found = []
-    for seed in range(40):
+    for seed in range(24):
         p = patient(seed)
-        view = View(axis_mm(0, 290, 192), axis_mm(0, 240, 160), fullest_level(p, np.random.default_rng(0)))
+        view = View(axis_mm(0, 290, 96), axis_mm(0, 240, 80), fullest_level(p, np.random.default_rng(0)))
         ill, _, truth = render(p, view, 0)
         well = render(replace(p, lesions=p.lesions[:0]), view, 0)[0]
         found.append((ill, well, truth, well < -700))
@@ -185,10 +185,10 @@ def ill_and_well():
 def test_consolidation_replaces_most_of_the_air(ill_and_well):
     shares = [((ill - well)/(40 - well))[air & (truth == 1)] for ill, well, truth, air in ill_and_well]
     assert np.concatenate(shares).mean() >= .7
-    assert np.mean([s.mean() >= .65 for s in shares if len(s) > 30]) > .9        # and not only on average
+    assert np.mean([s.mean() >= .65 for s in shares if len(s) > 8]) > .9        # and not only on average
 
 def test_ground_glass_is_seen_at_first_sight(ill_and_well):
-    contrast = [np.median((ill - well)[air & (truth == 0)]) for ill, well, truth, air in ill_and_well if (air & (truth == 0)).sum() > 30]
+    contrast = [np.median((ill - well)[air & (truth == 0)]) for ill, well, truth, air in ill_and_well if (air & (truth == 0)).sum() > 8]
     assert 150 < np.median(contrast) < 450 and np.mean(np.array(contrast) > 120) > .85
 
 
@@ -413,8 +413,8 @@ def test_pictures_scatter_like_the_real_ones():
         assert np.abs(np.percentile(hu, [5, 50, 95]) - real).max() < 80
     assert all(scan.window[0] < -860 and scan.window[1] > -200 and 5 <= scan.noise_hu <= 60 for scan in drawn)
     found = []
-    for seed in range(200, 232):
-        hu, labels, _ = medseg_slice(make_patient(seed), 512)
+    for seed in range(16):
+        hu, labels, _ = medseg_slice(patient(seed), 512)
         hu = hu.astype(np.float32)
         mean, fine = cv2.blur(hu, (9, 9)), hu - cv2.GaussianBlur(hu, (0, 0), 1.2)
         soft = cv2.erode(((labels == 3) & (np.abs(mean - 45) < 110)).astype(np.uint8), np.ones((5, 5))) > 0
