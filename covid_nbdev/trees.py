@@ -92,7 +92,8 @@ def pixels_near(view, a, way, margin):
     wide, count = (high - low)[:, 0], (high - low).prod(1)
     t = np.repeat(np.arange(len(a)), count)                              # one long list of (tube, pixel) pairs
     k = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
-    return t, low[t, 1] + k//wide[t], low[t, 0] + k % wide[t]
+    row = k//wide[t]
+    return t, low[t, 1] + row, low[t, 0] + k - row*wide[t]
 
 # %% ../nbs/04d_trees.ipynb #8e5aea72
 def tube_coverage(
