@@ -8,7 +8,7 @@ __all__ = ['Patient', 'make_patient', 'render']
 # %% ../nbs/04a_anatomy.ipynb #d02cb423
 import math
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from .lesions import draw_labels, lesion_cover, make_lesions, true_labels
 from .scanner import (as_picture, axis_mm, make_acquisition, on_canvas, random_for, scanned, smooth_noise,
                                  View)
-from .trees import (AIRWAYS, ARTERIES, beside, BRONCHI, great_vessels, grow_tree, HILA, placed,
+from .trees import (AIRWAYS, ARTERIES, beside, BRONCHI, great_vessels, grow_trees, HILA, placed,
                                tube_coverage, tubes_depth, VEINS, wider)
 
 # %% ../nbs/04a_anatomy.ipynb #828d0785
@@ -193,7 +193,7 @@ def lung_points(p, rng, n):
     cavity, above = cavity_depth(p, *points.T), above_diaphragm(p, *points.T)
     inside = (cavity > 0) & (above > 0)      # the rest is no lung, whatever the mediastinum does
     points, cavity, above = points[inside], cavity[inside], above[inside]
-    depth = lung_part(cavity, middle_depth(p, *points.T), above)
+    depth = lung_part(cavity, middle_depth(p, *np.ascontiguousarray(points.T)), above)
     return points[depth > 0], depth[depth > 0]
 
 # %% ../nbs/04a_anatomy.ipynb #0dae847b
@@ -213,13 +213,16 @@ def make_trees(p, rng):
     hilum = np.stack([44*np.sign(points[:, 0]), 0*depth + 4, points[:, 2].clip(p.carina_mm + 5, p.carina_mm + 65)], 1)
     far = np.linalg.norm(points - hilum, axis=1)
     points = points[(depth > 4) & (rng.random(len(depth)) < far/75)].astype(np.float32)
-    part, arteries, veins = lobe(p, *points.T), [], []
-    for k in range(5):
-        n, goals = 256 if k == 1 else 512, points[part == k]
-        for trees, trunks, half in (arteries, ARTERIES, goals[::2]), (veins, VEINS, goals[1::2]):
-            trunk = placed(p, trunks[k]) + rng.normal(0, [2, 2, 3, .3], (len(trunks[k]), 4))
-            trees.append(grow_tree(trunk, np.resize(half, (n, 3)), rng))
-    arteries, veins = np.vstack(arteries), np.vstack(veins)
+    part, drawn, grown = lobe(p, *points.T), {}, {}
+    for k, kind in np.ndindex(5, 2):                             # of each lobe the artery, then the vein
+        n, trunk, goals = 256 if k == 1 else 512, (ARTERIES, VEINS)[kind][k], points[part == k][kind::2]
+        trunk = placed(p, trunk) + rng.normal(0, [2, 2, 3, .3], (len(trunk), 4))
+        drawn[kind, k] = trunk, np.resize(goals, (n, 3)), rng.standard_normal((2*n - 8, 3), np.float32)
+    for n in (512, 256):                                         # trees of one size grow together
+        keys = [key for key in drawn if len(drawn[key][1]) == n]
+        trunks, goals, noise = zip(*(drawn[key] for key in keys))
+        grown |= zip(keys, grow_trees(trunks, np.stack(goals), np.stack(noise)))
+    arteries, veins = (np.vstack([grown[kind, k] for k in range(5)]) for kind in (0, 1))
     bronchi = np.vstack([placed(p, BRONCHI), beside(arteries[arteries[:, 3] > 1.7], p.airway)])
     return np.vstack([arteries, veins])[:, :8]*([1, 1, 1, p.caliber]*2), bronchi
 
@@ -427,6 +430,7 @@ def render(
 
 # %% ../nbs/04a_anatomy.ipynb #bf88805f
 TOP_MM, BOTTOM_MM = -15, 255   # levels of a volume's first and last slice; z = 0 is the apex of the lungs
+kept_patient = lru_cache(4)(make_patient)   # for who changes nothing in it: its next slice need not draw it again
 
 def body_views(p, n_slices, size, published=False):
     "Views of the whole body, from above the lungs to below the diaphragm."
@@ -437,7 +441,7 @@ def body_views(p, n_slices, size, published=False):
 
 def volume_slices(seed, n_slices, size, published=False):
     "One after the other, so that a volume never has to fit in memory."
-    p = make_patient(seed, "radiopaedia")
+    p = kept_patient(seed, "radiopaedia")
     for view in body_views(p, n_slices, size, published):
         hu, labels, truth = render(p, view)
         if view.scan.window: hu = as_picture(hu, view)
@@ -454,7 +458,9 @@ def fullest_level(p, rng) -> float:
 def lung_box(p, z):
     "Rectangle around the lungs in mm: x low, x high, y low, y high."
     x, y = np.arange(-160, 161, 4.), np.arange(-128, 129, 4.)
-    inside = lung_depth(p, x[None], y[:, None], z) > 0
+    inside = cavity_depth(p, x[None], y[:, None], z) > 0
+    row, column = np.nonzero(inside)
+    inside[row, column] = lung_depth(p, x[column], y[row], z) > 0
     cols, rows = np.flatnonzero(inside.any(0)), np.flatnonzero(inside.any(1))
     return x[cols[0]], x[cols[-1]], y[rows[0]], y[rows[-1]]
 

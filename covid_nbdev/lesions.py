@@ -70,6 +70,8 @@ def make_lesions(
     if rng.random() < .07: place *= (points[:, 0] > 0) == (rng.random() < .4)   # one side, more often the right
     if style == "radiopaedia": place *= np.exp(-((points[:, 2] - rng.uniform(70, 190))/20)**2)
     lobes, rows = lobe_of(*points.T), []
+    members = {part: np.flatnonzero(lobes == part) for part in np.unique(lobes).tolist()}
+    inside = {part: np.vstack([points[m].T, depth[m]]) for part, m in members.items()}
 
     def grow(kind, goal, place, forms, density, net):
         ill = np.zeros(len(points), bool)
@@ -79,7 +81,7 @@ def make_lesions(
             if ill.mean() >= goal and (kind or rows): break
             form = rng.choice(list(FORMS), p=forms/forms.sum())
             k = draw_lesion(kind, form, points[i], lobes[i], np.clip(rng.normal(*density), .08, 1), net, rng)
-            ill |= (reach_mm(k, *points.T, depth) > 0) & (lobes == k["lobe"])
+            ill[members[lobes[i]]] |= reach_mm(k, *inside[lobes[i]]) > 0
             rows.append(k)
         return ill
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .anatomy import body_views, make_patient, medseg_slice, render, volume_slices
+from .anatomy import body_views, kept_patient, medseg_slice, render, volume_slices
 from .core import atomic_folder, BadInput, progress_bar, start_npy
 
 # %% ../nbs/04_phantom.ipynb #a649166e
@@ -51,7 +51,7 @@ def make_slice(
 ) -> tuple:                  # hu int16 (H, W), labels uint8 (H, W)
     "One slice of one patient, with lesions in nearly all cases."
     _check_request(size, seed, labels, style)
-    p = make_patient(seed, style)
+    p = kept_patient(seed, style)
     if style == "medseg": hu, *both = medseg_slice(p, size, number)
     else:
         view = next(body_views(p, 1, size))

@@ -45,7 +45,9 @@ def smooth_noise(
         w = np.exp(-2*np.subtract.outer(np.asarray(at_mm)/step_mm, node)**2)
         return (w/np.sqrt((w**2).sum(-1, keepdims=True))).astype(np.float32)   # keeps the standard deviation at 1
     near = np.floor(view.z/step_mm) + np.arange(-1, 3)
-    planes = [random_for(*key, int(k) + 10_000).standard_normal((size, size), dtype=np.float32) for k in near]
+    planes, last = np.zeros((4, size, size), np.float32), int(view.y[-1]/step_mm) + size//2 + 9
+    for k, rows in zip(near, planes[:, :last]):
+        random_for(*key, int(k) + 10_000).standard_normal(rows.shape, np.float32, rows)
     plane = np.tensordot(weights(view.z, near), planes, 1)
     nodes = np.arange(size) - size//2
     return weights(view.y, nodes) @ plane @ weights(view.x, nodes).T

@@ -24,43 +24,54 @@ VEINS = [[(-32, -4, 41, 6), (-40, -18, 23, 5), (-46, -24, 5, 4), (-50, -28, -9, 
          [(50, -32, -7, 3), (44, -22, 13, 4.5), (38, -6, 37, 6), (52, -26, 47, 3.3), (64, -38, 59, 2.3)],
          [(34, 6, 45, 7), (50, 22, 55, 5.5), (58, 34, 71, 4), (64, 42, 87, 2.5)]]
 
-def unit(way): return way/(np.sqrt((way**2).sum(-1, keepdims=True)) + 1e-6)
+def unit(way, axis=-1): return way/(np.sqrt((way**2).sum(axis, keepdims=True)) + 1e-6)
 
-def pieces(at, r, way): return np.concatenate([at[:-1], r[:-1], at[1:], r[1:], way[:-1], way[1:]], -1)
+def pieces(at, r, way): return np.concatenate([at[:-1], r[:-1], at[1:], r[1:], way[:-1], way[1:]], 1)
+
+def trunk_line(trunk):
+    "30 points (x, y, z, radius) along a trunk, its corners rounded."
+    line = [np.interp(np.linspace(0, 1, 30), np.linspace(0, 1, len(trunk)), v) for v in zip(*trunk)]
+    return cv2.GaussianBlur(np.stack(line, 1).astype(np.float32), (1, 9), 2)
 
 # %% ../nbs/04d_trees.ipynb #4d706d12
-def grow_tree(
-    trunk: np.ndarray,    # (k, 4): knots x, y, z, radius, mm
-    points: np.ndarray,   # (2**n, 3) mm, the places it must reach; at least 8
-    rng: np.random.Generator,
-) -> np.ndarray:          # tubes (m, 14): the last six numbers are the directions at both ends
-    "Eight segments leave the trunk; then each branch serves half of its parent's points."
-    line = np.stack([np.interp(np.linspace(0, 1, 30), np.linspace(0, 1, len(trunk)), v) for v in zip(*trunk)], 1)
-    line, groups = cv2.GaussianBlur(line.astype(np.float32), (1, 9), 2), points[None]
-    tubes = [pieces(line[:, :3], line[:, 3:], unit(np.gradient(line[:, :3], axis=0)))]
-    start, way = line[:, :3].mean(0)[None], np.zeros((1, 3), np.float32)
+def grow_trees(
+    trunks: list,         # of each tree (k, 4): knots x, y, z, radius, mm
+    points: np.ndarray,   # (trees, 2**n, 3) mm, the places that each must reach; at least 8
+    noise: np.ndarray,    # (trees, 2*2**n - 8, 3): random numbers, one place for each branch
+) -> np.ndarray:          # tubes (trees, m, 14): the last six numbers are the directions at both ends
+    "Eight segments leave each trunk; then each branch serves half of its parent's points."
+    trees, n, _ = points.shape
+    lines = np.stack([trunk_line(trunk) for trunk in trunks], 2)     # branches last: NumPy likes long rows
+    at, groups = lines[:, :3], np.ascontiguousarray(points.transpose(2, 1, 0))     # (3, points, branches)
+    tubes = [pieces(at, lines[:, 3:], unit(np.gradient(at, axis=0), -2))]
+    start, way = at.mean(0), np.zeros((3, trees), np.float32)
     while True:
-        served = groups.shape[1]
-        if served*8 == len(points):
-            nearest = ((groups.mean(1)[:, None] - line[:, :3])**2).sum(2).argmin(1)
-            start, way = line[nearest, :3], unit(line[nearest, :3] - start)
-        if served*8 <= len(points):
-            goal = groups.mean(1) + .15*rng.standard_normal((len(groups), 3), np.float32)*groups.std(1)
-            step = (.9 if served == 1 else .7 if served*8 == len(points) else .5)*(goal - start)
-            bend = .45*way*np.sqrt((step**2).sum(1, keepdims=True))     # leaves in its parent's direction, then turns
+        (_, served, branches), middle = groups.shape, groups.mean(1)
+        if served*8 == n:
+            far = ((middle.reshape(3, trees, 8, 1) - at.transpose(1, 2, 0)[:, :, None])**2).sum(0)
+            nearest = at[far.argmin(2).ravel(), :, np.repeat(np.arange(trees), 8)].T
+            start, way = nearest, unit(nearest - start, -2)
+        if served*8 <= n:
+            shift = noise[:, branches//trees - 8:2*branches//trees - 8].reshape(-1, 3).T
+            goal = middle + .15*shift*groups.std(1)
+            step = (.9 if served == 1 else .7 if served*8 == n else .5)*(goal - start)
+            bend = .45*way*np.sqrt((step**2).sum(0))     # leaves in its parent's direction, then turns
             t = np.linspace(0, 1, 5 if served > 8 else 3, dtype=np.float32)[:, None, None]
-            radius = np.broadcast_to(.63*served**.45*(1 - .27*t), (len(t), len(step), 1))
-            tubes.append(pieces(start + 2*t*(1 - t)*bend + t*t*step, radius,
-                                unit((1 - t)*bend + t*(step - bend))).reshape(-1, 14))
-            if served == 1: return np.vstack(tubes)
-            start, way = start + step, unit(step - bend)
+            radius = np.broadcast_to(.63*served**.45*(1 - .27*t), (len(t), 1, branches))
+            tubes.append(pieces(start + 2*t*(1 - t)*bend + t*t*step, radius, unit((1 - t)*bend + t*(step - bend), -2)))
+            if served == 1: break
+            start, way = start + step, unit(step - bend, -2)
         seen = groups - start[:, None]               # halve by direction, in a plane that contains the parent
-        seen -= (seen*way[:, None]).sum(2, keepdims=True)*way[:, None]
-        seen /= np.sqrt((seen**2).sum(2, keepdims=True)) + 10
-        order = np.take_along_axis(seen, np.ptp(seen, 1).argmax(1)[:, None, None], 2)[..., 0].argpartition(served//2, 1)
-        groups = np.take_along_axis(groups, order[..., None], 1).reshape(-1, served//2, 3)
-        start, way = np.repeat(start, 2, 0), np.repeat(way, 2, 0)
+        seen -= (seen*way[:, None]).sum(0)*way[:, None]
+        seen /= np.sqrt((seen**2).sum(0)) + 10
+        order = seen[np.ptp(seen, 1).argmax(0), :, np.arange(branches)].argpartition(served//2, 1)
+        halves = order.reshape(2*branches, -1).T*branches + np.repeat(np.arange(branches), 2)
+        groups = np.take(groups.reshape(3, -1), halves, 1)
+        start, way = np.repeat(start, 2, 1), np.repeat(way, 2, 1)
+    of_trees = [t.reshape(len(t), 14, trees, -1).transpose(2, 0, 3, 1).reshape(trees, -1, 14) for t in tubes]
+    return np.concatenate(of_trees, 1)
 
+# %% ../nbs/04d_trees.ipynb #36e9ac4f
 def beside(arteries, airway):
     "Tubes of the bronchi (m, 8): one runs beside each artery."
     def end(at, r, way):
@@ -81,7 +92,8 @@ def pixels_near(view, a, way, margin):
     wide, count = (high - low)[:, 0], (high - low).prod(1)
     t = np.repeat(np.arange(len(a)), count)                              # one long list of (tube, pixel) pairs
     k = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
-    return t, low[t, 1] + k//wide[t], low[t, 0] + k % wide[t]
+    row = k//wide[t]
+    return t, low[t, 1] + row, low[t, 0] + k - row*wide[t]
 
 # %% ../nbs/04d_trees.ipynb #8e5aea72
 def tube_coverage(
@@ -95,7 +107,7 @@ def tube_coverage(
         levels = view.z + thickness_mm*((np.arange(n) + .5)/n - .5)
         return sum(tube_coverage(View(view.x, view.y, float(z)), tubes) for z in levels)/n
     margin = np.maximum(tubes[:, 3], tubes[:, 7]) + view.px_mm/2
-    near = np.abs(tubes[:, [2, 6]].mean(1) - view.z) < np.abs(tubes[:, 2] - tubes[:, 6])/2 + margin
+    near = np.abs((tubes[:, 2] + tubes[:, 6])/2 - view.z) < np.abs(tubes[:, 2] - tubes[:, 6])/2 + margin
     tubes, margin = tubes[near].astype(np.float32), margin[near].astype(np.float32)
     cover = np.zeros(view.shape, np.float32)
     if not len(tubes): return cover
@@ -105,7 +117,8 @@ def tube_coverage(
     wx, wy, wz = way[t].T
     along = ((dx*wx + dy*wy + dz*wz)/(wx*wx + wy*wy + wz*wz + 1e-6)).clip(0, 1)
     distance = np.sqrt((dx - along*wx)**2 + (dy - along*wy)**2 + (dz - along*wz)**2)
-    np.maximum.at(cover, (row, col), (.5 + (ra[t] + along*(rb - ra)[t] - distance)/view.px_mm).clip(0, 1))
+    inside = (.5 + (ra[t] + along*(rb - ra)[t] - distance)/view.px_mm).clip(0, 1)
+    np.maximum.at(cover.ravel(), row*len(view.x) + col, inside)
     return cover
 
 # %% ../nbs/04d_trees.ipynb #6102b2b3
@@ -114,9 +127,9 @@ def tubes_depth(tubes, x, y, z, round_mm=3.):
     total = np.float32(1e-12)
     for ax, ay, az, ra, bx, by, bz, rb in tubes.tolist():
         if np.ndim(z) == 0 and not min(az, bz) - ra - 12 < z < max(az, bz) + rb + 12: continue
-        wx, wy, wz = bx - ax, by - ay, bz - az
-        t = (((x - ax)*wx + (y - ay)*wy + (z - az)*wz)/(wx*wx + wy*wy + wz*wz)).clip(0, 1)
-        distance = np.sqrt((x - ax - t*wx)**2 + (y - ay - t*wy)**2 + (z - az - t*wz)**2)
+        dx, dy, dz, wx, wy, wz = x - ax, y - ay, z - az, bx - ax, by - ay, bz - az
+        t = ((dx*wx + dy*wy + dz*wz)/(wx*wx + wy*wy + wz*wz)).clip(0, 1)
+        distance = np.sqrt((dx - t*wx)**2 + (dy - t*wy)**2 + (dz - t*wz)**2)
         total = total + np.exp((ra + t*(rb - ra) - distance)/round_mm)
     return round_mm*np.log(total)
 

@@ -15,7 +15,8 @@ import pytest
 
 from conftest import heeds_ctrl_c
 from covid_nbdev import phantom
-from covid_nbdev.anatomy import fullest_level, lobe, lung_depth, make_patient, medseg_slice, render, tube_coverage, volume_slices
+from covid_nbdev.anatomy import (fullest_level, kept_patient, lobe, lung_depth, make_patient, medseg_slice, render, tube_coverage,
+                                 volume_slices)
 from covid_nbdev.core import BadInput, atomic_file, atomic_folder
 from covid_nbdev.lesions import LESION, lesion_cover
 from covid_nbdev.phantom import make_slice, make_volume, pixel_auc, write_phantom_dataset
@@ -31,11 +32,11 @@ def corr(a, b): return float(np.corrcoef(np.ravel(a), np.ravel(b))[0, 1])
 
 @pytest.fixture(scope="module")
 def medseg():
-    "64 patients in MedSeg's style: hu, labels as drawn, truth."
-    return [np.stack(part) for part in zip(*(medseg_slice(patient(seed), 128) for seed in range(64)))]
+    "32 patients in MedSeg's style: hu, labels as drawn, truth."
+    return [np.stack(part) for part in zip(*(medseg_slice(patient(seed), 128) for seed in range(32)))]
 
 @pytest.fixture(scope="module")
-def volumes(): return [make_volume(seed, 27, 96) for seed in range(6)]
+def volumes(): return [make_volume(seed, 14, 64) for seed in range(6)]
 
 
 # Of PHANTOM_VERSION 2. The first 16 digits of the SHA-256 of HU and labels; those that come out alike on CPUs with
@@ -61,6 +62,7 @@ def test_volumes_have_the_same_bits_as_ever(key):
 @pytest.mark.parametrize("style", ["medseg", "radiopaedia"])
 def test_slice_is_deterministic(style):
     hu, labels = make_slice(5, 128, style)
+    kept_patient.cache_clear()                                      # the patient, too, is drawn again
     again = make_slice(5, 128, style)
     assert hu.dtype == np.int16 and labels.dtype == np.uint8 and hu.shape == labels.shape == (128, 128)
     assert (hu == again[0]).all() and (labels == again[1]).all() and set(np.unique(labels)) <= {0, 1, 2, 3}
@@ -83,7 +85,7 @@ def test_volume_covers_the_lungs_and_is_coherent(volumes):
     for hu, labels in volumes:
         lungs = (labels < 3).mean((1, 2))
         assert lungs[0] == 0 and lungs[-1] < .06 and lungs.max() > .12
-        assert np.mean([corr(a, b) for a, b in zip(hu, hu[1:])]) > np.mean([corr(a, b) for a, b in zip(hu, hu[8:])]) + .05
+        assert np.mean([corr(a, b) for a, b in zip(hu, hu[1:])]) > np.mean([corr(a, b) for a, b in zip(hu, hu[4:])]) + .05
         assert (hu[:, :4, :4] < -900).all() and hu.max() > 400      # air in the corners, bone somewhere
 
 
@@ -96,7 +98,7 @@ def test_lungs_have_a_left_and_a_right(volumes):
     "The patient's left is on the right; the heart makes the left lung the smaller one."
     for hu, labels in volumes:
         lung = labels < 3
-        assert lung[..., :48].sum() > lung[..., 48:].sum()
+        assert lung[..., :32].sum() > lung[..., 32:].sum()
 
 
 def test_hu_of_tissues():
@@ -170,11 +172,11 @@ def test_truth_of_a_volume():
 
 @pytest.fixture(scope="module")
 def ill_and_well():
-    "40 patients without noise: HU ill, HU well, truth, where air was."
+    "24 patients without noise, in pixels of 3 mm: HU ill, HU well, truth, where air was."
     found = []
-    for seed in range(40):
+    for seed in range(24):
         p = patient(seed)
-        view = View(axis_mm(0, 290, 192), axis_mm(0, 240, 160), fullest_level(p, np.random.default_rng(0)))
+        view = View(axis_mm(0, 290, 96), axis_mm(0, 240, 80), fullest_level(p, np.random.default_rng(0)))
         ill, _, truth = render(p, view, 0)
         well = render(replace(p, lesions=p.lesions[:0]), view, 0)[0]
         found.append((ill, well, truth, well < -700))
@@ -183,10 +185,10 @@ def ill_and_well():
 def test_consolidation_replaces_most_of_the_air(ill_and_well):
     shares = [((ill - well)/(40 - well))[air & (truth == 1)] for ill, well, truth, air in ill_and_well]
     assert np.concatenate(shares).mean() >= .7
-    assert np.mean([s.mean() >= .65 for s in shares if len(s) > 30]) > .9        # and not only on average
+    assert np.mean([s.mean() >= .65 for s in shares if len(s) > 8]) > .9        # and not only on average
 
 def test_ground_glass_is_seen_at_first_sight(ill_and_well):
-    contrast = [np.median((ill - well)[air & (truth == 0)]) for ill, well, truth, air in ill_and_well if (air & (truth == 0)).sum() > 30]
+    contrast = [np.median((ill - well)[air & (truth == 0)]) for ill, well, truth, air in ill_and_well if (air & (truth == 0)).sum() > 8]
     assert 150 < np.median(contrast) < 450 and np.mean(np.array(contrast) > 120) > .85
 
 
@@ -211,19 +213,19 @@ def test_a_patient_without_lesions_has_none():
 
 
 def test_dataset_layout(tmp_path):
-    dest = write_phantom_dataset(tmp_path/"new"/"raw", n_radiopaedia=33, n_medseg=12, n_test=3, size=64, seed=2)
+    dest = write_phantom_dataset(tmp_path/"new"/"raw", n_radiopaedia=33, n_medseg=6, n_test=2, size=64, seed=2)
     arrays = {f.name: np.load(f, mmap_mode="r", allow_pickle=False) for f in dest.glob("*.npy")}
     assert {name: a.shape for name, a in arrays.items()} == {
         "images_radiopedia.npy": (33, 64, 64, 1), "masks_radiopedia.npy": (33, 64, 64, 4),
-        "images_medseg.npy": (12, 64, 64, 1), "masks_medseg.npy": (12, 64, 64, 4), "test_images_medseg.npy": (3, 64, 64, 1)}
+        "images_medseg.npy": (6, 64, 64, 1), "masks_medseg.npy": (6, 64, 64, 4), "test_images_medseg.npy": (2, 64, 64, 1)}
     for name, a in arrays.items():
         assert a.dtype == np.float32 and np.isfinite(a).all()
         if name.startswith("masks"): assert (a.sum(-1) == 1).all() and set(np.unique(a)) == {0, 1}
     assert (arrays["images_medseg.npy"][1, ..., 0] == make_slice(2_000_001, 64)[0]).all()
     rows = list(csv.DictReader(open(dest/"patients.csv")))
-    assert list(rows[0]) == ["source", "number", "patient"] and len(rows) == 48
+    assert list(rows[0]) == ["source", "number", "patient"] and len(rows) == 41
     by = {s: [r["patient"] for r in rows if r["source"] == s] for s in ("radiopedia", "medseg", "test_medseg")}
-    assert len(set(by["radiopedia"])) == 2 and len(set(by["medseg"])) == 11 and by["medseg"][4] == by["medseg"][5]
+    assert len(set(by["radiopedia"])) == 2 and len(set(by["medseg"])) == 5 and by["medseg"][4] == by["medseg"][5]
     assert not set(by["test_medseg"]) & set(by["medseg"])
     assert "no evidence of clinical performance" in (dest/"README.txt").read_text()
     assert [f.name for f in dest.parent.iterdir()] == ["raw"]
@@ -312,11 +314,11 @@ def test_atomic_folder(tmp_path):
 
 def test_memory_does_not_grow_with_the_number_of_slices(tmp_path):
     code = ("import resource, sys; from covid_nbdev.phantom import write_phantom_dataset as w\n"
-            f"w({str(tmp_path)!r} + '/a', 0, 2, 1, 256); a = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-            f"w({str(tmp_path)!r} + '/b', 0, 40, 1, 256); b = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            f"w({str(tmp_path)!r} + '/a', 0, 2, 1, 512); a = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            f"w({str(tmp_path)!r} + '/b', 0, 10, 1, 512); b = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
             "print(b - a)")
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "TQDM_DISABLE": "1"})
-    assert int(out.stdout) < 30_000     # KiB; the 40 slices and masks are 52 MB
+    assert int(out.stdout) < 30_000     # KiB; the 10 slices and masks are 52 MB
 
 
 def test_a_guess_keeps_the_lung_dark():
@@ -396,7 +398,8 @@ def test_a_picture_is_clipped_and_has_256_levels():
         assert guessed.min() == low - 50 and abs(guessed.max() - high - 100) < .01
 
 def test_volumes_are_in_hu_as_measured_unless_published():
-    plain, published = (np.stack([next(volume_slices(seed, 3, 96, published=p))[0] for seed in range(12)]) for p in (False, True))
+    pairs = [[next(volume_slices(seed, 3, 96, published=p))[0] for p in (False, True)] for seed in range(12)]
+    plain, published = np.stack(pairs, 1)
     windowed = [hu.max() <= 250 and len(np.unique(hu)) <= 256 for hu in published]
     assert 2 <= sum(windowed) <= 10
     assert all((a == b).all() for a, b, w in zip(plain, published, windowed) if not w)
@@ -410,8 +413,8 @@ def test_pictures_scatter_like_the_real_ones():
         assert np.abs(np.percentile(hu, [5, 50, 95]) - real).max() < 80
     assert all(scan.window[0] < -860 and scan.window[1] > -200 and 5 <= scan.noise_hu <= 60 for scan in drawn)
     found = []
-    for seed in range(200, 232):
-        hu, labels, _ = medseg_slice(make_patient(seed), 512)
+    for seed in range(16):
+        hu, labels, _ = medseg_slice(patient(seed), 512)
         hu = hu.astype(np.float32)
         mean, fine = cv2.blur(hu, (9, 9)), hu - cv2.GaussianBlur(hu, (0, 0), 1.2)
         soft = cv2.erode(((labels == 3) & (np.abs(mean - 45) < 110)).astype(np.uint8), np.ones((5, 5))) > 0
