@@ -96,7 +96,7 @@ def book_network(
     "Lesson 00's network on 00's patients, trained longer: benchmarks/book.py. For teaching alone."
     network = UNet(upsample="nearest")
     network.load_state_dict(load((files("covid_nbdev")/"book.safetensors").read_bytes()))
-    return network.eval()
+    return network.eval().to(memory_format=torch.channels_last)     # faster on a CPU
 
 # %% ../nbs/11_unet.ipynb #ed513dcf
 def node_inputs(
