@@ -13,7 +13,7 @@ from covid_nbdev.core import BadInput
 from covid_nbdev.outputs import _arguments, _plain_words, command
 from covid_nbdev.phantom import make_volume
 from covid_nbdev.scans import write_dicom_series
-from test_demo import quick     # a fixture
+from test_demo import instant, quick     # fixtures
 
 COMMANDS = [name for name in c.__all__ if name.startswith("covid_")]
 
@@ -207,7 +207,7 @@ def test_kernel(option, value, here, cli, monkeypatch, weights_file):
 
 
 @pytest.mark.parametrize("option, value", of("covid_demo"))
-def test_demo(option, value, here, cli, quick):
+def test_demo(option, value, here, cli, instant):
     status, out, err = cli("covid_demo", *words(option, value))
     assert status == 0 and (here/value/"metrics.json").is_file() and str(Path(value)/"curves.png") in out, err
 
@@ -218,17 +218,17 @@ KERNEL = ["ipykernel_launcher.py", "-f", "kernel-1.json"]
 
 
 @pytest.mark.parametrize("argv", [KERNEL, ["/usr/bin/pytest", "-q"], [""], [], ["-c"], ["covid_demo.py", "3"], ["ipython", "--pdb"]], ids=str)
-def test_a_call_is_a_call(argv, here, quick, monkeypatch, capsys):
+def test_a_call_is_a_call(argv, here, monkeypatch, capsys):
     "Whatever the process was started with, its arguments are its own. Errors are exceptions, and nothing exits."
     monkeypatch.setattr(sys, "argv", argv)
-    assert c.covid_phantom(here/"phantom", n_radiopaedia=0, n_medseg=4, n_test=1, size=64) is None
+    assert c.covid_phantom(here/"phantom", n_radiopaedia=0, n_medseg=1, n_test=1, size=64) is None
     with pytest.raises(BadInput, match="not empty"): c.covid_phantom(here/"phantom")
     for name in set(COMMANDS) - {"covid_demo"}:
         with pytest.raises(TypeError, match="missing"): getattr(c, name)()
 
 
 @pytest.mark.parametrize("argv", [KERNEL, [""]], ids=str)
-def test_the_demo_in_a_notebook(argv, here, quick, monkeypatch, capsys):
+def test_the_demo_in_a_notebook(argv, here, instant, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", argv)
     assert c.covid_demo() is None and (here/"runs/demo/metrics.json").is_file()
     (here/"runs/demo"/c._MARK).unlink()

@@ -7,19 +7,23 @@ Unchecked: read, but the other reader fails on it."""
 import io, json, os, re, resource, signal, sys, traceback, zipfile
 from contextlib import nullcontext, suppress
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
+import gdcm
 import nibabel as nib
 import numpy as np
 import pydicom
 from pydicom.pixels import apply_modality_lut, pixel_array
 
+from covid_nbdev import pixels
 from covid_nbdev.core import BadInput
 from covid_nbdev.dicom import BY_GDCM
 from covid_nbdev.hu import AIR_HU, PADDING_BELOW_HU
 from covid_nbdev.scans import read_scan
 
 MEMORY, SECONDS = 1 << 30, 10
+pixels.get_context = lambda method: get_context("fork")      # the decoder need not import pydicom for each file; as users start it: test_scans.py
 LEADS = np.array([(0, 0, 1), (0, -1, 0), (-1, 0, 0)])      # a step to the next slice, row, column: to the head, the back, the left
 
 
@@ -130,6 +134,7 @@ def in_child(work) -> dict:
     readable, writable = os.pipe()
     if not (pid := os.fork()):
         try:
+            os.setpgid(0, 0)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -137,11 +142,12 @@ def in_child(work) -> dict:
             signal.alarm(60)
             try: said = work()
             except BaseException as e: said = answer("crashed", "".join(traceback.format_exception(e))[-1500:])
-            os.write(writable, json.dumps(said).encode())
+            os.write(writable, json.dumps(said).encode())      # less than a pipe holds
         finally: os._exit(0)
     os.close(writable)
-    with os.fdopen(readable, "rb") as f: said = f.read()
     _, status = os.waitpid(pid, 0)
+    with suppress(ProcessLookupError): os.killpg(pid, signal.SIGKILL)      # a decoder that was left
+    with os.fdopen(readable, "rb") as f: said = f.read()
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         return answer("crashed", f"took more than {SECONDS} s" if number in (signal.SIGALRM, signal.SIGXCPU) else f"signal {number}")
