@@ -330,7 +330,7 @@ def fine(done, status=0):
 
 
 @pytest.mark.parametrize("letters", ["cp949", "cp437"])
-def test_a_terminal_that_lacks_our_letters(letters, here, layout):
+def test_a_terminal_that_lacks_our_letters(letters, here):
     "× and – are printed, as question marks where need be; a path with any letters is taken, written to and named in an error."
     how = {"PYTHONIOENCODING": letters}
     calls = [["covid_phantom", FOREIGN, "--n_radiopaedia", 0, "--n_medseg", 1, "--n_test", 1, "--size", 64], *[["covid_etl", FOREIGN, f"{FOREIGN} store"]]*2]
