@@ -18,7 +18,6 @@ import time
 from contextlib import contextmanager, redirect_stdout
 from importlib import metadata
 from pathlib import Path
-import requests
 from .competition import find_competition_data
 from .core import atomic_file, atomic_folder, BadInput, one_line, unzip
 
@@ -142,6 +141,7 @@ _TOKEN = f"make a token at {_WEB}/settings/api, and save it as ~/.kaggle/access_
 @contextmanager
 def _calling_kaggle(what: str):
     "Kaggle's client is kept quiet, and its errors become `BadInput`: one line, with what to do."
+    import requests      # here: every command imports this module, and few call Kaggle
     stdin, sys.stdin = sys.stdin, io.StringIO()
     try:
         with redirect_stdout(io.StringIO()): yield
@@ -216,8 +216,9 @@ def _sign_in(folder: Path, name: str) -> tuple:      # `KaggleApi`, and what the
 
 def _dataset_status(api, dataset: str) -> str:
     "ready when kernels can use it; empty where there is none, or somebody else's: Kaggle does not tell these apart."
+    from requests import HTTPError
     try: return api.dataset_status(dataset)
-    except requests.HTTPError as e:
+    except HTTPError as e:
         if e.response.status_code in (403, 404): return ""
         raise
 

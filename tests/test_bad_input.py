@@ -302,8 +302,8 @@ def test_full_disk_while_the_store_is_written(layout, tmpfs, cli, monkeypatch):
 
 def test_full_disk_while_a_checkpoint_is_written(store, tmpfs, cli):
     disk = tmpfs(170)    # b0: best.safetensors 26 MB and last.pt 78 MB fit, a second last.pt beside the first does not
-    config = TrainConfig(epochs=3, size=64, encoder="efficientnet-b0")
-    full = cli("covid_train", store.path, disk/"run", "--epochs", 3, "--size", 64, "--encoder", "efficientnet-b0")
+    config = TrainConfig(epochs=3, size=32, encoder="efficientnet-b0")
+    full = cli("covid_train", store.path, disk/"run", "--epochs", 3, "--size", 32, "--encoder", "efficientnet-b0")
     one_line(full, "full disk")
     kept = torch.load(disk/"run"/"last.pt", weights_only=True)
     assert len(kept["history"]) >= 1, "the earlier checkpoint is whole"

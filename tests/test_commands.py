@@ -1,5 +1,5 @@
 """Commands: every option with a value that isn't its default; calls from Python; texts whatever the machine's letters."""
-import argparse, ast, inspect, json, os, re, shutil, subprocess, sys
+import argparse, ast, inspect, io, json, locale, os, re, shutil, subprocess, sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from covid_nbdev.core import BadInput
 from covid_nbdev.outputs import _arguments, _plain_words, command
 from covid_nbdev.phantom import make_volume
 from covid_nbdev.scans import write_dicom_series
-from test_demo import quick     # a fixture
+from test_demo import instant, quick     # fixtures
 
 COMMANDS = [name for name in c.__all__ if name.startswith("covid_")]
 
@@ -29,10 +29,10 @@ def kept_values(folder, **values) -> bool:
 # Valid values that aren't the default; True for a flag. FILE is a file of weights of efficientnet-b0's encoder.
 FILE = "weights.safetensors"
 VALUES = {
-    "covid_phantom": dict(n_radiopaedia=[8, 0], n_medseg=[5], n_test=[2], size=[96], seed=[1], labels=["truth"]),
+    "covid_phantom": dict(n_radiopaedia=[2, 0], n_medseg=[2], n_test=[2], size=[96], seed=[1], labels=["truth"]),
     "covid_etl": dict(download=[True]),
     "covid_train": dict(
-        epochs=[1, 100], batch_size=[4], size=[32, 512], lr=["3e-4", 1], encoder=["efficientnet-b0", "resnet18", "lite2"],
+        epochs=[1, 100], batch_size=[4], size=[32, 96], lr=["3e-4", 1], encoder=["efficientnet-b0", "resnet18", "lite2"],
         weights=["none", "phantom", FILE], upsample=["nearest"], patience=[1], best=["lesion_miou"], seed=[0], workers=[2], rotate=[180, 0, 7.5], jitter=[.15],
         loss=["ce+dice"], class_weights=["balanced", "none"], precision=["fp32", "bf16"], accumulate=[3], gpus=[2, 0], device=["cpu"],
         resume=[True], force=[True]),
@@ -101,7 +101,7 @@ def of(name): return [case[1:] for case in CASES if case[0] == name]
 
 @pytest.mark.parametrize("option, value", of("covid_phantom"))
 def test_phantom(option, value, here, cli):
-    given = dict(n_radiopaedia=0, n_medseg=4, n_test=1, size=64) | {option: value}
+    given = dict(n_radiopaedia=0, n_medseg=1, n_test=1, size=64) | {option: value}
     status, _, err = cli("covid_phantom", "new", *(w for item in given.items() for w in words(*item)))
     assert status == 0, err
     shapes = {f: np.load(p, mmap_mode="r").shape for f in ("radiopedia", "medseg", "test_images_medseg")
@@ -130,7 +130,8 @@ def test_train(option, value, here, cli, store, trained, weights_file):
     "The settings are really checked; they arrive at the training, and in the run's config.json."
     given = {option: str(weights_file) if value == FILE else value}
     if option not in ("encoder", "resume"): given["encoder"] = "efficientnet-b0"
-    if option in ("resume", "force"): assert cli("covid_train", store.path, "run", "--encoder", "efficientnet-b0")[0] == 0
+    if option not in ("size", "resume"): given["size"] = 64
+    if option in ("resume", "force"): assert cli("covid_train", store.path, "run", "--encoder", "efficientnet-b0", "--size", 64)[0] == 0
     status, out, err = cli("covid_train", store.path, "run", *(w for item in given.items() for w in words(*item)))
     assert status == 0, err
     assert Path("run.old1").is_dir() == (option == "force")
@@ -207,7 +208,7 @@ def test_kernel(option, value, here, cli, monkeypatch, weights_file):
 
 
 @pytest.mark.parametrize("option, value", of("covid_demo"))
-def test_demo(option, value, here, cli, quick):
+def test_demo(option, value, here, cli, instant):
     status, out, err = cli("covid_demo", *words(option, value))
     assert status == 0 and (here/value/"metrics.json").is_file() and str(Path(value)/"curves.png") in out, err
 
@@ -218,17 +219,17 @@ KERNEL = ["ipykernel_launcher.py", "-f", "kernel-1.json"]
 
 
 @pytest.mark.parametrize("argv", [KERNEL, ["/usr/bin/pytest", "-q"], [""], [], ["-c"], ["covid_demo.py", "3"], ["ipython", "--pdb"]], ids=str)
-def test_a_call_is_a_call(argv, here, quick, monkeypatch, capsys):
+def test_a_call_is_a_call(argv, here, monkeypatch, capsys):
     "Whatever the process was started with, its arguments are its own. Errors are exceptions, and nothing exits."
     monkeypatch.setattr(sys, "argv", argv)
-    assert c.covid_phantom(here/"phantom", n_radiopaedia=0, n_medseg=4, n_test=1, size=64) is None
+    assert c.covid_phantom(here/"phantom", n_radiopaedia=0, n_medseg=1, n_test=1, size=64) is None
     with pytest.raises(BadInput, match="not empty"): c.covid_phantom(here/"phantom")
     for name in set(COMMANDS) - {"covid_demo"}:
         with pytest.raises(TypeError, match="missing"): getattr(c, name)()
 
 
 @pytest.mark.parametrize("argv", [KERNEL, [""]], ids=str)
-def test_the_demo_in_a_notebook(argv, here, quick, monkeypatch, capsys):
+def test_the_demo_in_a_notebook(argv, here, instant, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", argv)
     assert c.covid_demo() is None and (here/"runs/demo/metrics.json").is_file()
     (here/"runs/demo"/c._MARK).unlink()
@@ -329,14 +330,29 @@ def fine(done, status=0):
 
 
 @pytest.mark.parametrize("letters", ["cp949", "cp437"])
-def test_a_terminal_that_lacks_our_letters(letters, here, layout):
+def test_a_terminal_that_lacks_our_letters(letters, here):
     "× and – are printed, as question marks where need be; a path with any letters is taken, written to and named in an error."
     how = {"PYTHONIOENCODING": letters}
-    fine(done := terminal("covid_phantom", FOREIGN, "--n_radiopaedia", 0, "--n_medseg", 4, "--n_test", 1, "--size", 64, cwd=here, **how))
-    assert b"slices of 64" in done.stdout and (here/FOREIGN).is_dir()
-    fine(terminal("covid_etl", FOREIGN, f"{FOREIGN} store", cwd=here, **how))
-    fine(done := terminal("covid_etl", FOREIGN, f"{FOREIGN} store", cwd=here, **how), 2)
+    calls = [["covid_phantom", FOREIGN, "--n_radiopaedia", 0, "--n_medseg", 1, "--n_test", 1, "--size", 64], *[["covid_etl", FOREIGN, f"{FOREIGN} store"]]*2]
+    fine(done := in_turn(*calls, cwd=here, **how), 2)
+    assert b"slices of 64" in done.stdout and (here/FOREIGN).is_dir() and (here/f"{FOREIGN} store").is_dir()
     assert (last := done.stderr.splitlines()[-1]).startswith(b"covid_etl: found") and b"not empty" in last
+
+
+# In one process, since each would import the same: what the scripts do, with arguments as this locale's terminal gives them.
+ONE_AFTER_THE_OTHER = """
+import locale, sys
+import covid_nbdev.cli as cli
+print(locale.getpreferredencoding(False), flush=True)
+words = sys.argv[1:]
+while words:
+    sys.argv, words = words[:words.index("then")], words[words.index("then") + 1:]
+    if status := getattr(cli, sys.argv[0])(): sys.exit(status)
+"""
+
+
+def in_turn(*calls, cwd, **env):
+    return terminal(sys.executable, "-c", ONE_AFTER_THE_OTHER, *(word for call in calls for word in (*call, "then")), cwd=cwd, **env)
 
 
 @pytest.fixture(scope="session")
@@ -350,31 +366,41 @@ def locales(tmp_path_factory):
     return folder
 
 
-# In one process, since each would import torch: what the scripts do, with arguments as this locale's terminal gives them.
-ONE_AFTER_THE_OTHER = """
-import locale, sys
-import covid_nbdev.cli as cli
-print(locale.getpreferredencoding(False), flush=True)
-words = sys.argv[1:]
-while words:
-    sys.argv, words = words[:words.index("then")], words[words.index("then") + 1:]
-    if getattr(cli, sys.argv[0])(): sys.exit(sys.argv[0])
-"""
-
-
-@pytest.mark.parametrize("locale", ["ko_KR.CP949", "de_DE.ISO-8859-1"])
-def test_code_pages(locale, locales, here):
-    "All that is written is UTF-8 and reads the same everywhere; a path that is no text in this code page is taken."
-    env = {"LOCPATH": str(locales), "LC_ALL": locale}
-    calls = [["covid_phantom", FOREIGN, "--n_radiopaedia", 0, "--n_medseg", 8, "--n_test", 1, "--size", 64], ["covid_kernel", "kernel", "--user", "someone"]]
-    if locale.startswith("ko"):
-        calls += [["covid_train", FOREIGN, "run", "--epochs", 1, "--size", 32, "--encoder", "efficientnet-b0"],
-                  ["covid_predict", "run", Path(FOREIGN)/"test_images_medseg.npy", "out"]]
-    fine(done := terminal(sys.executable, "-c", ONE_AFTER_THE_OTHER, *(word for call in calls for word in (*call, "then")), cwd=here, **env))
-    assert done.stdout.split()[0].lower() in (b"cp949", b"iso-8859-1"), "the locale is not in force"
-    texts = [p for p in here.rglob("*") if p.suffix in (".md", ".json", ".csv", ".html", ".ipynb", ".txt")]
-    assert len(texts) >= 4
+def all_utf8(folder):
+    texts = [p for p in folder.rglob("*") if p.suffix in (".md", ".json", ".csv", ".html", ".ipynb", ".txt")]
     for p in texts: p.read_text(encoding="utf-8")
+    return {p.name for p in texts}
+
+
+@pytest.mark.parametrize("letters", ["ko_KR.CP949", "de_DE.ISO-8859-1"])
+def test_code_pages(letters, locales, here):
+    "All that is written is UTF-8 and reads the same everywhere; a path that is no text in this code page is taken."
+    calls = [["covid_phantom", FOREIGN, "--n_radiopaedia", 0, "--n_medseg", 1, "--n_test", 1, "--size", 64], ["covid_etl", FOREIGN, f"{FOREIGN} store"],
+             ["covid_kernel", "kernel", "--user", "someone"]]
+    fine(done := in_turn(*calls, cwd=here, LOCPATH=str(locales), LC_ALL=letters))
+    assert done.stdout.split()[0].lower() in (b"cp949", b"iso-8859-1"), "the locale is not in force"
+    assert {"README.txt", "patients.csv", "index.csv", "kernel-metadata.json"} <= all_utf8(here)
+
+
+def test_code_pages_of_a_training(locales, layout, here, cli, monkeypatch):
+    "The same of a training and of predictions: in this process, which has imported torch, unless its texts are UTF-8 in any locale."
+    shutil.copytree(layout, here/FOREIGN)
+    calls = [["covid_train", FOREIGN, "run", "--epochs", 1, "--size", 32, "--encoder", "efficientnet-b0"],
+             ["covid_predict", "run", Path(FOREIGN)/"test_images_medseg.npy", "out"]]
+    if sys.flags.utf8_mode: fine(in_turn(*calls, cwd=here, LOCPATH=str(locales), LC_ALL="ko_KR.CP949"))
+    else:
+        def told(encoding, stacklevel=2, real=io.text_encoding):      # what PYTHONWARNDEFAULTENCODING warns of; pathlib asks it
+            assert encoding or not sys._getframe(2).f_globals.get("__name__", "").startswith("covid_nbdev"), "a text without an encoding"
+            return real(encoding, stacklevel)
+        monkeypatch.setattr(io, "text_encoding", told)
+        monkeypatch.setenv("LOCPATH", str(locales))
+        before = locale.setlocale(locale.LC_CTYPE)
+        try:
+            locale.setlocale(locale.LC_CTYPE, "ko_KR.CP949")
+            with open("letters.txt", "w") as f: assert f.encoding.lower() == "cp949", "the locale is not in force"
+            for call in calls: assert (done := cli(*call))[0] == 0, done
+        finally: locale.setlocale(locale.LC_CTYPE, before)
+    assert {"config.json", "history.csv", "metrics.json", "model_card.md", "extent.csv", "summary.html"} <= all_utf8(here)
 
 
 def test_what_the_operating_system_says():

@@ -7,8 +7,9 @@ import pytest
 
 import covid_nbdev.cli as c
 from conftest import note
+from covid_nbdev.etl import Store
 
-FEW = dict(phantom=dict(n_radiopaedia=8, n_medseg=48, size=128), train=dict(epochs=3))
+FEW = dict(phantom=dict(n_radiopaedia=8, n_medseg=16, n_test=1, size=128), train=dict(epochs=2))
 
 
 @pytest.mark.parametrize("less", [FEW, pytest.param({}, marks=pytest.mark.table)], ids=["few", "all"])
@@ -32,11 +33,22 @@ def test_demo(tmp_path, cli, monkeypatch, less):
 
 
 @pytest.fixture
-def quick(monkeypatch, tiny_run):
-    "A demo of a few slices, whose training is the copy of one that was done."
+def quick(monkeypatch, layout, tiny_run):
+    "A demo whose patients and training are copies of some that were computed."
     import covid_nbdev.run
-    monkeypatch.setitem(c._DEMO, "phantom", dict(n_radiopaedia=0, n_medseg=8, n_test=1, size=64, seed=0))
+    monkeypatch.setattr(c, "write_phantom_dataset", lambda folder, **how: shutil.copytree(layout, folder))
     monkeypatch.setattr(covid_nbdev.run, "train_run", lambda store, run, config: shutil.copytree(tiny_run, run, dirs_exist_ok=True))
+
+
+@pytest.fixture
+def instant(quick, monkeypatch, tiny_run):
+    "Its results, too, are the copy of some that were measured. It leaves the store open, in a circle, as loaders and callbacks do."
+    import covid_nbdev.report
+    def write_results(run, store):
+        circle = [store.images, Store(store.path)]
+        circle.append(circle)
+        return json.loads((tiny_run/"metrics.json").read_text(encoding="utf-8"))
+    monkeypatch.setattr(covid_nbdev.report, "write_results", write_results)
 
 
 def test_a_demo_that_fails_keeps_the_last_one(quick, tmp_path, cli, monkeypatch):
@@ -52,7 +64,7 @@ def test_a_demo_that_fails_keeps_the_last_one(quick, tmp_path, cli, monkeypatch)
     assert (old/"metrics.json").read_text().startswith("{") and [p.name for p in tmp_path.iterdir()] == ["demo"]
 
 
-def test_hidden_folders_of_others_are_kept(quick, tmp_path, cli):
+def test_hidden_folders_of_others_are_kept(instant, tmp_path, cli):
     (tmp_path/".demo.old").mkdir(); (tmp_path/".demo.old"/"thesis.txt").write_text("years of work")
     (tmp_path/"demo").mkdir()
     assert cli("covid_demo", "--run", tmp_path/"demo")[0] == 0

@@ -22,13 +22,14 @@ CT = dict(StudyInstanceUID="1.2.3", FrameOfReferenceUID="1.2.4", SeriesInstanceU
 def hu(): return make_volume(400_003, n_slices=16, size=64)[0][::-1].copy()
 
 
-def write(hu, folder, edit=lambda ds, i: None, **header):
+def write(hu, folder, edit=None, **header):
     "A series whose files are changed one by one; a header of None is removed."
-    for i, f in enumerate(write_dicom_series(hu, folder, MM, header={k: v for k, v in header.items() if v is not None})):
+    files, removed = write_dicom_series(hu, folder, MM, header={k: v for k, v in header.items() if v is not None}), [k for k in header if header[k] is None]
+    for i, f in enumerate(files) if edit or removed else ():
         ds = pydicom.dcmread(f); ds.PixelData
-        for k in header:
-            if header[k] is None: delattr(ds, k)
-        edit(ds, i); ds.save_as(f)
+        for k in removed: delattr(ds, k)
+        if edit: edit(ds, i)
+        ds.save_as(f)
     return folder
 
 

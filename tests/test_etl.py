@@ -255,11 +255,6 @@ def test_an_interrupted_store_leaves_nothing(layout, tmp_path, monkeypatch, erro
     assert len(calls) == 25 and not any(tmp_path.iterdir())
 
 
-def test_imports_neither_pandas_nor_torch():
-    code = "import covid_nbdev.etl, sys; assert not {'pandas', 'torch'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 def test_bad_tables(copy_layout, tmp_path, cli):
     (copy_layout/"patients.csv").write_text("who,what\n1,2\n")
     assert cli("covid_etl", copy_layout, tmp_path/"store")[0] == 2

@@ -43,8 +43,8 @@ def test_the_lines_for_both(route):
     assert len(demo) == 1 and demo[0] in PROJECT["scripts"]
     run = subprocess.run([Path(sys.executable).parent/demo[0], "--help"], capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stderr
-    run = subprocess.run([sys.executable, *tests[1:], "--collect-only", "-q", "tests/test_install.py"], capture_output=True, text=True, cwd=ROOT)
-    assert tests[0] == "python" and run.returncode == 0 and "test_venv_lines" in run.stdout, run.stdout + run.stderr
+    run = subprocess.run([sys.executable, *tests[1:], "--collect-only", "-q", "tests/test_badges.py"], capture_output=True, text=True, cwd=ROOT)
+    assert tests[0] == "python" and run.returncode == 0 and "test_every_notebook_has_them" in run.stdout, run.stdout + run.stderr
 
 
 def test_the_address_is_the_projects(route):

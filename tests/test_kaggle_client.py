@@ -136,11 +136,6 @@ def test_tokens(kaggle, student, layout, tmp_path, monkeypatch):
     assert names(tmp_path) == ["src"]
 
 
-def test_nothing_is_imported_early():
-    code = "import sys, covid_nbdev.kaggle, covid_nbdev.cli; sys.exit(bool({'kaggle', 'kagglesdk', 'torch'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
-
-
 # ---- the competition's files
 
 def test_etl_downloads_once(kaggle, layout, tmp_path, cli):

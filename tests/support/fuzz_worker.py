@@ -1,25 +1,29 @@
 """Reads files for tests/test_fuzz_scans.py. Each is read in a process of its own, forked from this one, with 1 GB of memory and 10 seconds
 of computing (and a minute by the clock: other programs may want the processor too). What was read is compared with what another reader
-makes of the same file, voxel by voxel and by the place of each in the body; that reader has a process of its own again.
+makes of the same file, voxel by voxel and by the place of each in the body; it is noted before that reader starts, which may crash.
 
 A line on stdin is a path; the answer is a line of JSON: {"end": "read" | "refused" | "unchecked" | "wrong" | "crashed", "why": …}.
 Unchecked: read, but the other reader fails on it."""
 import io, json, os, re, resource, signal, sys, traceback, zipfile
 from contextlib import nullcontext, suppress
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
+import gdcm
 import nibabel as nib
 import numpy as np
 import pydicom
 from pydicom.pixels import apply_modality_lut, pixel_array
 
+from covid_nbdev import pixels
 from covid_nbdev.core import BadInput
 from covid_nbdev.dicom import BY_GDCM
 from covid_nbdev.hu import AIR_HU, PADDING_BELOW_HU
 from covid_nbdev.scans import read_scan
 
 MEMORY, SECONDS = 1 << 30, 10
+pixels.get_context = lambda method: get_context("fork")      # the decoder need not import pydicom for each file; as users start it: test_scans.py
 LEADS = np.array([(0, 0, 1), (0, -1, 0), (-1, 0, 0)])      # a step to the next slice, row, column: to the head, the back, the left
 
 
@@ -106,7 +110,8 @@ def kind(error: BadInput) -> str:
 def answer(end: str, why: str) -> dict: return {"end": end, "why": why}
 
 
-def attempt(path: Path) -> dict:
+def attempt(path: Path, say) -> dict:
+    "`say` notes what holds if the process ends here."
     try: scan = read_scan(path, progress=False, headers=".nii" not in path.name)
     except BadInput as e:
         line = str(e)
@@ -116,38 +121,39 @@ def attempt(path: Path) -> dict:
     if not (scan.hu.dtype == np.int16 and n >= 1 and height == width >= 1): return answer("wrong", f"{scan.hu.shape}")
     if scan.spacing_mm is not None and not all(.05 <= v <= 50 for v in (*scan.spacing_mm, *scan.slice_mm)):
         return answer("wrong", f"{scan.spacing_mm}")
-    def second():
-        try: compare(path, scan)
-        except Wrong as e: return answer("wrong", str(e))
-        return answer("read", "read, and another reader agrees")
-    checked = in_child(second)
-    if checked["end"] != "crashed": return checked
-    return answer("unchecked", f"the other reader fails: {checked['why'].strip().splitlines()[-1].split(':')[0]}")
+    say(answer("unchecked", "the other reader fails: its process ended"))
+    try: compare(path, scan)
+    except Wrong as e: return answer("wrong", str(e))
+    except BaseException as e: return answer("unchecked", f"the other reader fails: {traceback.format_exception_only(e)[-1].strip().split(':')[0]}")
+    return answer("read", "read, and another reader agrees")
 
 
-def in_child(work) -> dict:
-    "Fork, limit, work; how it ended."
+def in_child(path: Path) -> dict:
+    "Fork, limit, attempt; how it ended."
+    def say(line): os.write(writable, f"{json.dumps(line)}\n".encode())      # all of it is less than a pipe holds
     readable, writable = os.pipe()
     if not (pid := os.fork()):
         try:
+            os.setpgid(0, 0)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
             signal.alarm(60)
-            try: said = work()
-            except BaseException as e: said = answer("crashed", "".join(traceback.format_exception(e))[-1500:])
-            os.write(writable, json.dumps(said).encode())
+            try: say(attempt(path, say))
+            except BaseException as e: say(answer("crashed", "".join(traceback.format_exception(e))[-1500:]))
         finally: os._exit(0)
     os.close(writable)
-    with os.fdopen(readable, "rb") as f: said = f.read()
     _, status = os.waitpid(pid, 0)
+    with suppress(ProcessLookupError): os.killpg(pid, signal.SIGKILL)      # a decoder that was left
+    with os.fdopen(readable, "rb") as f: said = f.read().splitlines()
+    if said: return json.loads(said[-1])
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         return answer("crashed", f"took more than {SECONDS} s" if number in (signal.SIGALRM, signal.SIGXCPU) else f"signal {number}")
-    return json.loads(said) if said else answer("crashed", "no answer")
+    return answer("crashed", "no answer")
 
 
 if __name__ == "__main__":
     print("ready", flush=True)
-    for line in sys.stdin: print(json.dumps(in_child(lambda: attempt(Path(line.strip())))), flush=True)
+    for line in sys.stdin: print(json.dumps(in_child(Path(line.strip()))), flush=True)
