@@ -37,6 +37,7 @@ PatientPosition RescaleSlope RescaleIntercept RescaleType ModalityLUTSequence Pi
 SecondaryCaptureDeviceID SecondaryCaptureDeviceManufacturer SecondaryCaptureDeviceManufacturerModelName
 SecondaryCaptureDeviceSoftwareVersions DateOfSecondaryCapture TimeOfSecondaryCapture BurnedInAnnotation""".split()
 _HEADER += MARKS
+_TAGS = [pydicom.tag.Tag(k) for k in _HEADER]
 BY_GDCM = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91)}     # JPEG, JPEG-LS, JPEG 2000
 _BY_PYDICOM = {*UncompressedTransferSyntaxes, RLELossless}
 
@@ -113,7 +114,7 @@ def _as_slice(name: str, opener, ds) -> types.SimpleNamespace:
 
 # %% ../nbs/19a_dicom.ipynb #cf1bcecf
 def _dataset(f, whole: bool = False) -> pydicom.Dataset:
-    "The attributes of `_HEADER`, with the pixels if `whole`; no other value is looked at."
+    "The attributes of `_HEADER`; with the pixels if `whole`, of a file seen before. No other value is looked at."
     head = f.read(132)
     bare = head[128:] != b"DICM" and re.match(rb"[\2\b]\0[\0-\x20]\0", head) is not None    # group 2 or 8 at once
     if head[128:] != b"DICM" and not bare: raise _Unfit("no DICOM file")
@@ -124,16 +125,15 @@ def _dataset(f, whole: bool = False) -> pydicom.Dataset:
     packed = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian    # may be small and unpack to gigabytes
     if packed and len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(f.read(), MOST_FILE_BYTES)) >= MOST_FILE_BYTES:
         raise _Unfit(f"more than {MOST_FILE_BYTES/1e6:.0f} MB when unpacked")
-    for last in (0x00080060, 0x00283000):             # first Modality; then what describes a picture
+    for last in () if whole else (0x00080060, 0x00283000):      # first Modality; then what describes a picture
         f.seek(0)
         reached = []
-        ds = read_partial(f, lambda tag, vr, length: tag > last and not reached.append(tag), force=True,
-                          specific_tags=[pydicom.tag.Tag(k) for k in _HEADER])
+        ds = read_partial(f, lambda tag, *_: tag > last and not reached.append(tag), force=True, specific_tags=_TAGS)
         if not reached: raise _Unfit("damaged (cut short in its header)")
         if last < 0x00090000: _check_kind(ds)
     if whole:
         f.seek(0)
-        ds = pydicom.dcmread(f, specific_tags=[*_HEADER, "PixelData"], force=True)
+        ds = pydicom.dcmread(f, specific_tags=[*_TAGS, "PixelData"], force=True)
         if not ds.get("PixelData"): raise _Unfit("damaged (cut short in its pixels)")
     return _with_syntax(ds)
 
