@@ -34,7 +34,7 @@ from covid_nbdev.unet import UNet
 summed = train.summed
 
 def frozen(*args):
-    model = UNet()
+    model = UNet(width=8)
     for m in model.modules():
         if isinstance(m, torch.nn.BatchNorm2d): m.train = lambda mode=True, m=m: torch.nn.Module.train(m, False)
     model.register_forward_pre_hook(lambda m, inputs: (inputs[0].double(),))
@@ -76,7 +76,7 @@ def train_frozen(python, store, folder, launch=()):
     "Batches of 8, and of 4 with two for a step: both histories, and what each process counted."
     script = folder.with_suffix(".py")
     script.write_text(FROZEN)
-    configs = [json.dumps(asdict(TrainConfig(epochs=2, batch_size=n, accumulate=8//n, lr=1e-3, **B0))) for n in (8, 4)]
+    configs = [json.dumps(asdict(TrainConfig(epochs=2, batch_size=n, accumulate=8//n, lr=3e-3, **B0))) for n in (8, 4)]
     r = subprocess.run([python, *launch, *([python] if launch else []), script, store.path, folder, *configs], env=ONE_THREAD, capture_output=True, text=True)
     assert r.returncode == 0, r.stderr[-3000:]
     counted = [json.loads(line.split("counted ")[1]) for line in r.stdout.splitlines() if line.startswith("counted")]
@@ -93,6 +93,12 @@ def test_two_processes_and_accumulation_equal_one(odd, tmp_path, python):
     assert counted == [[[n, n*32*32]]*2]*4
     for other in (two, added, both):
         for column in one.columns.drop("seconds"): np.testing.assert_allclose(other[column], one[column], rtol=0, atol=1e-9)
+
+
+@pytest.fixture
+def small_network(monkeypatch):
+    "Lesson 11's network in place of the encoder's, with batch normalization as that, and with dropout, which draws random numbers."
+    monkeypatch.setattr(t, "build_model", lambda *args: torch.nn.Sequential(UNet(width=8), torch.nn.Dropout(.1)))
 
 
 def left(run) -> bool:
@@ -221,7 +227,7 @@ def test_covid_train_under_a_launcher(odd, tmp_path, python):
     assert {"best.safetensors", "last.pt", "metrics.json", "submission.csv"} <= {p.name for p in run.iterdir()}
 
 
-def test_on_one_cpu_it_is_the_plain_loop(odd, tmp_path):
+def test_on_one_cpu_it_is_the_plain_loop(odd, tmp_path, small_network):
     "To the last bit: the lesson's first loop, `fit` and `train_run` give the same weights."
     config = TrainConfig(epochs=1, batch_size=8, **B0)
     def fresh():
@@ -254,9 +260,8 @@ def test_time_to_start_processes_counts(monkeypatch):
     assert 65 < e.value.args[0] < 71
 
 
-def test_half_precision_on_the_cpu(odd, tmp_path, monkeypatch):
-    "bf16: other losses than fp32, close to them; weights are kept in 32 bits; resumed exactly, with accumulation. Lesson 11's network, with dropout."
-    monkeypatch.setattr(t, "build_model", lambda *args: torch.nn.Sequential(UNet(), torch.nn.Dropout(.1)))
+def test_half_precision_on_the_cpu(odd, tmp_path, small_network):
+    "bf16: other losses than fp32, close to them; weights are kept in 32 bits; resumed exactly, with accumulation."
     settings = dict(epochs=2, batch_size=4, accumulate=2, lr=1e-3, **(B0 | {"precision": "bf16"}))
     config = TrainConfig(**settings)
     def trained(name, config, **more): return train_run(odd, tmp_path/name, config, device="cpu", progress=False, **{"on_epoch": None, **more})
