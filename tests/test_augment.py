@@ -1,5 +1,5 @@
 """Augmentation and loaders: each transform draws for itself; loader processes stay, learn the epoch and change no bit."""
-import multiprocessing, os, random, signal
+import functools, multiprocessing, os, random, signal
 from itertools import product
 
 import albumentations as A
@@ -42,11 +42,13 @@ def drawn(transforms, rng=np.random.default_rng(0)):
     return np.arctan2(rotate["matrix"][1, 0], rotate["matrix"][0, 0]), height, y, x, bool(flip), jitter["g"], jitter["o"]
 
 
-def drawn_by(dataset, epoch=0, first=0):
+@functools.cache      # several tests look at the same draws
+def drawn_by(seed, epoch=0, n=N):
+    dataset = items(seed)
     def draw(i):
         dataset[epoch, i]
         return drawn(dataset.transforms)
-    return np.array([draw(i) for i in range(first, first + N)])
+    return np.array([draw(i) for i in range(n)])
 
 
 def drawn_anew(transforms, seed):
@@ -91,7 +93,7 @@ def check_independent(a):
 @pytest.mark.parametrize("seed", [0, 7, 42])
 def test_flip_and_turn_are_independent(seed):
     "The 2×2 table, and every pair of random parameters, by the data set's way and by the recipe's own."
-    check_independent(drawn_by(items(seed), epoch=seed))
+    check_independent(drawn_by(seed, epoch=seed))
     for way in (drawn_anew, drawn_in_a_row): check_independent(way(recipe(), seed))
 
 
@@ -105,8 +107,8 @@ def test_these_checks_can_fail(way):
 
 def test_neighbors_are_independent():
     "The next index, epoch and seed, and a seed and epoch with the same sum: no parameter of one tells of one of the other."
-    here = drawn_by(items(1), 1)
-    index, epoch, seed, both = drawn_by(items(1), 1, first=1), drawn_by(items(1), 2), drawn_by(items(2), 1), drawn_by(items(0), 2)
+    here, epoch, seed, both = drawn_by(1, 1, N + 1), drawn_by(1, 2), drawn_by(2, 1), drawn_by(0, 2)
+    here, index = here[:N], here[1:]
     for there, shared in [(index, N - 1), (epoch, 0), (seed, 0), (both, 0)]:
         assert coupled(here, there) == [] and len(set(here[:, 0]) & set(there[:, 0])) == shared
 
@@ -176,7 +178,7 @@ def test_without_jitter_nothing_changes():
 
 def test_jitter_is_uniform_in_its_range():
     "Both ends are reached, the mean is the scale as it is, and one alone draws as it does beside the other."
-    a = drawn_by(items())[:, 5:]
+    a = drawn_by(0)[:, 5:]
     for values, middle, half in zip(a.T, (1, 0), (.15, 75)):
         u = (values - middle)/half
         assert abs(u).max() <= 1 and abs(u).max() > .98 and abs(np.histogram(u, 4, (-1, 1))[0] - N/4).max() < 4*(N*3/16)**.5
@@ -235,14 +237,14 @@ def epochs_of(loader, numbers=(1, 2)):
 def equal(a, b): return len(a) == len(b) > 0 and all(map(torch.equal, a, b))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_loader_processes_stay_and_learn_the_epoch(store, method):
-    "Slice for slice what the main process makes; the same two processes in every epoch, after a half-used one and Ctrl-C, too."
+@pytest.mark.parametrize("method, workers", [("fork", 2), ("spawn", 1)])      # a spawned one imports torch: seconds
+def test_loader_processes_stay_and_learn_the_epoch(store, method, workers):
+    "Slice for slice what the main process makes; the same processes in every epoch, after a half-used one and Ctrl-C, too."
     wanted = epochs_of(loader_of(store, 0))[0]
-    before, loader = {p.pid for p in multiprocessing.active_children()}, loader_of(store, 2, method)
+    before, loader = {p.pid for p in multiprocessing.active_children()}, loader_of(store, workers, method)
     tensors, (first, second) = epochs_of(loader)
     assert equal(tensors, wanted) and not equal(wanted[:len(wanted)//2], wanted[len(wanted)//2:])
-    assert first == second and len(first - before) == 2
+    assert first == second and len(first - before) == workers
     half = iter(loader)
     next(half)
     for pid in first - before: os.kill(pid, signal.SIGINT)      # a notebook's Interrupt reaches them, too

@@ -16,7 +16,7 @@ from covid_nbdev.train import TrainConfig
 
 # The two that a kernel brings along, and what it must do without.
 ABSENT = re.compile(r"(__editable__.*)?_*(covid_nbdev|segmentation_models_pytorch|(python_)?gdcm|dicom_?anonymizer)\b", re.I)
-SMALL = dict(encoder="efficientnet-b0", size=64, batch_size=4, epochs=2, workers=0, lr=.002)
+SMALL = dict(encoder="efficientnet-b0", size=32, batch_size=4, epochs=2, workers=0, lr=.002)
 PHANTOM = dict(weights="phantom", phantom={"slices": 6, "epochs": 1})
 
 
@@ -43,7 +43,13 @@ def kaggle_python(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def execute(kaggle_python, tmp_path_factory):
-    "execute(kernel folder, inputs={name: folder}, last cell) -> (executed notebook, working folder); with the network off."
+    """execute(kernel folder, inputs={name: folder}, last cell) -> (executed notebook, working folder); with the network off.
+    The Python of the new environment imports torch once; its kernels, and the processes that these start, are forked from it."""
+    command = [sys.executable, ROOT/"tools"/"run_kernel.py", "--python", kaggle_python]
+    if "COVID_KERNEL_PYTHON" not in os.environ: command.append("--warm")
+    (said := tmp_path_factory.mktemp("kaggle")/"said").touch()
+    with open(said, "w") as stderr:
+        runner = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env={**os.environ, "OMP_NUM_THREADS": "1"})
     def run(folder, inputs, last=None):
         root = tmp_path_factory.mktemp("session")
         (root/"input").mkdir(); (root/"working").mkdir()
@@ -52,12 +58,15 @@ def execute(kaggle_python, tmp_path_factory):
         nb = lessons.read(code)
         if last: nb.cells = nb.cells[:[c.id for c in nb.cells].index(last) + 1]
         nbformat.write(nb, code)
-        r = subprocess.run([sys.executable, ROOT/"tools"/"run_kernel.py", code, root/"executed.ipynb", root/"input", root/"working",
-                            "--python", kaggle_python], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        if r.returncode == run_kernel.NO_NAMESPACE: pytest.skip("the network can't be cut off here (no network namespaces)")
-        assert r.returncode == 0, r.stderr[-3000:]
+        print(json.dumps([str(code), *(str(root/name) for name in ("executed.ipynb", "input", "working"))]), file=runner.stdin, flush=True)
+        if not (answer := runner.stdout.readline()):
+            if runner.wait() == run_kernel.NO_NAMESPACE: pytest.skip("the network can't be cut off here (no network namespaces)")
+            pytest.fail(said.read_text()[-3000:])
+        assert not json.loads(answer), json.loads(answer)[-3000:]
         return lessons.read(root/"executed.ipynb"), root/"working"
-    return run
+    yield run
+    runner.stdin.close()
+    runner.wait()
 
 
 def said(nb) -> str: return "\n".join(t for c in nb.cells if c.cell_type == "code" for t in lessons.texts(c))
@@ -119,7 +128,7 @@ def test_stops_in_time(first):
 def test_computed_patients_first(first, second):
     "The first session trains on them, and says so in all that it leaves; the one that goes on doesn't again."
     nb, working = first
-    assert "computed patients first: 6 slices, 1 epochs at 64 pixels" in said(nb)
+    assert "computed patients first: 6 slices, 1 epochs at 32 pixels" in said(nb)
     assert json.loads((working/"run"/"config.json").read_text())["weights"] == "phantom"
     assert json.loads((working/"run"/"metrics.json").read_text())["pretrained"]["slices"] == 6
     assert "computed patients, no real data" in (working/"run"/"model_card.md").read_text(encoding="utf-8")

@@ -1,5 +1,5 @@
 """Several processes, small batches added up, and 16 bits: the same training as one process with whole batches in 32."""
-import json, multiprocessing, os, signal, subprocess, sys, time
+import json, multiprocessing, os, shutil, signal, subprocess, sys, time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,11 +10,11 @@ import torch
 
 import covid_nbdev.run as t
 from covid_nbdev.adam import Adam
-from covid_nbdev.etl import build_store, split
+from covid_nbdev.etl import Store, split
 from covid_nbdev.core import BadInput
-from covid_nbdev.phantom import write_phantom_dataset
 from covid_nbdev.run import train_run, train_parallel
 from covid_nbdev.train import Learner, TrainConfig
+from covid_nbdev.unet import UNet
 
 BIN = Path(sys.executable).parent
 B0 = dict(size=32, encoder="efficientnet-b0", precision="fp32", patience=9)
@@ -34,7 +34,7 @@ from covid_nbdev.unet import UNet
 summed = train.summed
 
 def frozen(*args):
-    model = UNet()
+    model = UNet(width=8)
     for m in model.modules():
         if isinstance(m, torch.nn.BatchNorm2d): m.train = lambda mode=True, m=m: torch.nn.Module.train(m, False)
     model.register_forward_pre_hook(lambda m, inputs: (inputs[0].double(),))
@@ -59,20 +59,24 @@ LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 
 
 
 @pytest.fixture(scope="module")
-def odd(tmp_path_factory):
-    "A store whose validation slices don't fill the last batch of four."
-    tmp = tmp_path_factory.mktemp("odd")
-    write_phantom_dataset(tmp/"raw", n_radiopaedia=8, n_medseg=21, n_test=1, size=64, seed=4)
-    store = build_store(tmp/"raw", tmp/"store", progress=False)
-    assert len(split(store).valid) % 4 == 1
-    return store
+def odd(store, tmp_path_factory):
+    "A part of the small phantom: 16 slices train; the five that validate don't fill the last batch of four."
+    folder = Path(shutil.copytree(store.path, tmp_path_factory.mktemp("odd")/"store"))
+    index = pd.read_csv(folder/"index.csv", dtype=str, keep_default_na=False)
+    train = index.index[index["split"] == "train"]
+    index.loc[train[16], "split"] = "valid"
+    index.loc[train[17:], "split"] = "test"
+    index.to_csv(folder/"index.csv", index=False, lineterminator="\n")
+    part = Store(folder)
+    assert (len(split(part).train), len(split(part).valid)) == (16, 5)
+    return part
 
 
 def train_frozen(python, store, folder, launch=()):
     "Batches of 8, and of 4 with two for a step: both histories, and what each process counted."
     script = folder.with_suffix(".py")
     script.write_text(FROZEN)
-    configs = [json.dumps(asdict(TrainConfig(epochs=2, batch_size=n, accumulate=8//n, lr=1e-3, **B0))) for n in (8, 4)]
+    configs = [json.dumps(asdict(TrainConfig(epochs=2, batch_size=n, accumulate=8//n, lr=3e-3, **B0))) for n in (8, 4)]
     r = subprocess.run([python, *launch, *([python] if launch else []), script, store.path, folder, *configs], env=ONE_THREAD, capture_output=True, text=True)
     assert r.returncode == 0, r.stderr[-3000:]
     counted = [json.loads(line.split("counted ")[1]) for line in r.stdout.splitlines() if line.startswith("counted")]
@@ -89,6 +93,12 @@ def test_two_processes_and_accumulation_equal_one(odd, tmp_path, python):
     assert counted == [[[n, n*32*32]]*2]*4
     for other in (two, added, both):
         for column in one.columns.drop("seconds"): np.testing.assert_allclose(other[column], one[column], rtol=0, atol=1e-9)
+
+
+@pytest.fixture
+def small_network(monkeypatch):
+    "Lesson 11's network in place of the encoder's, with batch normalization as that, and with dropout, which draws random numbers."
+    monkeypatch.setattr(t, "build_model", lambda *args: torch.nn.Sequential(UNet(width=8), torch.nn.Dropout(.1)))
 
 
 def left(run) -> bool:
@@ -193,10 +203,10 @@ def test_batches_that_processes_can_share(odd):
     def check(batch_size, size, processes):
         config = TrainConfig(batch_size=batch_size, size=size, encoder="efficientnet-b0")
         t._check_shares(t.dataloaders(odd, size, batch_size), config, processes)
-    assert len(split(odd).train) == 24      # so training batches are of 24, which two can share, validation's of 25
-    with pytest.raises(BadInput, match="batches of 25 at 64 pixels for 2 GPUs"): check(25, 64, 2)
+    assert len(split(odd).train) == 16      # so training batches are of 16, which two can share, validation's of 17
+    with pytest.raises(BadInput, match="batches of 17 at 64 pixels for 2 GPUs"): check(17, 64, 2)
     with pytest.raises(BadInput, match="batches of 2 at 32 pixels for 2 GPUs"): check(2, 32, 2)
-    check(4, 32, 2); check(2, 64, 2); check(25, 64, 1)
+    check(4, 32, 2); check(2, 64, 2); check(17, 64, 1)
 
 
 def test_gpus_are_numbered_as_the_user_sees_them(monkeypatch):
@@ -210,14 +220,14 @@ def test_gpus_are_numbered_as_the_user_sees_them(monkeypatch):
 def test_covid_train_under_a_launcher(odd, tmp_path, python):
     "As `accelerate launch` starts it: the command once per process; one run, one table of results, the whole set of files."
     run = tmp_path/"run"
-    small = ["--epochs", "1", "--size", "64", "--batch_size", "8", "--encoder", "efficientnet-b0", "--device", "cpu"]
+    small = ["--epochs", "1", "--size", "32", "--batch_size", "8", "--encoder", "efficientnet-b0", "--device", "cpu"]
     r = subprocess.run([python, *LAUNCH, python, BIN/"covid_train", odd.path, run, *small], env=ONE_THREAD, capture_output=True, text=True)
     assert r.returncode == 0, r.stderr[-3000:]
     assert r.stdout.count("epoch   1/1") == r.stdout.count("metrics.json") == 1
     assert {"best.safetensors", "last.pt", "metrics.json", "submission.csv"} <= {p.name for p in run.iterdir()}
 
 
-def test_on_one_cpu_it_is_the_plain_loop(odd, tmp_path):
+def test_on_one_cpu_it_is_the_plain_loop(odd, tmp_path, small_network):
     "To the last bit: the lesson's first loop, `fit` and `train_run` give the same weights."
     config = TrainConfig(epochs=1, batch_size=8, **B0)
     def fresh():
@@ -250,13 +260,11 @@ def test_time_to_start_processes_counts(monkeypatch):
     assert 65 < e.value.args[0] < 71
 
 
-def test_half_precision_on_the_cpu(tmp_path):
+def test_half_precision_on_the_cpu(odd, tmp_path, small_network):
     "bf16: other losses than fp32, close to them; weights are kept in 32 bits; resumed exactly, with accumulation."
-    write_phantom_dataset(tmp_path/"raw", n_radiopaedia=6, n_medseg=6, n_test=1, size=64, seed=4)
-    few = build_store(tmp_path/"raw", tmp_path/"store", progress=False)
     settings = dict(epochs=2, batch_size=4, accumulate=2, lr=1e-3, **(B0 | {"precision": "bf16"}))
     config = TrainConfig(**settings)
-    def trained(name, config, **more): return train_run(few, tmp_path/name, config, device="cpu", progress=False, **{"on_epoch": None, **more})
+    def trained(name, config, **more): return train_run(odd, tmp_path/name, config, device="cpu", progress=False, **{"on_epoch": None, **more})
     whole, exact = trained("bf16", config), trained("fp32", replace(config, precision="fp32"))
     difference = (whole["train_loss"] - exact["train_loss"]).abs()
     assert (difference > 0).all() and (difference < .05).all()

@@ -1,5 +1,5 @@
 """Computed patients first: made once, kept, killed, waited for. The network is one convolution: it trains in no time."""
-import json, os, subprocess, sys, time
+import json, os, shutil, subprocess, sys, time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,18 @@ FEW = dict(slices=6, epochs=1, device="cpu", progress=False, on_epoch=None)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("COVID_CACHE", str(tmp_path/"cache"))
     return tmp_path/"cache"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def patients(tmp_path_factory):
+    "The same request gives the same patients: what one test had computed, the next ones copy. (But not processes of their own.)"
+    kept, compute = tmp_path_factory.mktemp("patients"), p.write_phantom_dataset
+    def once(path, *request, **more):
+        made = kept/repr((request, more))
+        return Path(shutil.copytree(made if made.is_dir() else compute(made, *request, **more), path))
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(p, "write_phantom_dataset", once)
+        yield
 
 
 def names(folder): return sorted(f.name for f in folder.iterdir())

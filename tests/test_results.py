@@ -82,10 +82,11 @@ def test_wrong_sizes_are_refused(wrong):
 def test_predictor_cleans_if_asked(tiny_run, store):
     "Off by default; on, it is remove_small of the same labels."
     plain, cleaned = Predictor(tiny_run), Predictor(tiny_run, min_px=30)
-    labels = [plain(hu) for hu in store.images]
+    some = store.images[8:16]
+    labels = [plain(hu) for hu in some]
     expected = [remove_small(p, 30) for p in labels]
     assert any((a != b).any() for a, b in zip(labels, expected)), "nothing to clean: the test would show nothing"
-    for hu, p, e in zip(store.images, labels, expected):
+    for hu, p, e in zip(some, labels, expected):
         np.testing.assert_array_equal(p, plain.logits(hu).argmax(0).cpu().numpy())
         np.testing.assert_array_equal(cleaned(hu), e)
 

@@ -14,7 +14,6 @@ import covid_nbdev.train as train_module
 from covid_nbdev.augment import dataloaders
 from covid_nbdev.core import BadInput
 from covid_nbdev.etl import Store, build_store
-from covid_nbdev.phantom import write_phantom_dataset
 from covid_nbdev.run import load_config, load_model, lock_run, train_parallel, train_run
 from covid_nbdev.train import HISTORY, Learner, TrainConfig, fit, plot_history
 
@@ -247,11 +246,11 @@ def test_an_older_run_goes_on(store, tmp_path):
 # ---- whose run it is
 
 @pytest.fixture(scope="module")
-def others(tmp_path_factory):
-    "Another set of computed patients with equal counts."
-    tmp = tmp_path_factory.mktemp("others")
-    write_phantom_dataset(tmp/"raw", n_radiopaedia=8, n_medseg=16, n_test=2, size=64, seed=4)
-    return build_store(tmp/"raw", tmp/"store", progress=False)
+def others(layout, tmp_path_factory):
+    "Another set with equal counts: the same patients, mirrored."
+    folder = Path(shutil.copytree(layout, tmp_path_factory.mktemp("others")/"layout"))
+    for file in folder.glob("*_*.npy"): np.save(file, np.load(file)[:, :, ::-1])
+    return build_store(folder, folder.parent/"store", progress=False)
 
 
 def test_the_same_patients_elsewhere(store, layout, others, tmp_path, cli, measured):

@@ -81,7 +81,7 @@ def test_killed_and_resumed_equals_uninterrupted(tiny_run, store, tmp_path, cli,
 
 def test_ctrl_c(store, tmp_path, python):
     run = tmp_path/"stopped"
-    p = start(python, store.path, run, *SMALL[:1], "50", *SMALL[2:])
+    p = start(python, store.path, run, *SMALL[2:], "--epochs", "50", "--size", "32")
     while not (run/"last.pt").is_file(): time.sleep(.05)
     p.send_signal(signal.SIGINT)
     out, err = p.communicate(timeout=200)
@@ -114,14 +114,15 @@ def test_labels_of_covid_predict_give_metrics_json(tiny_run, store, layout, tmp_
 
 def test_asked_twice(tiny_run, layout, tmp_path, cli):
     "--tta averages with the mirrored slice: a mirrored input gives the mirrored labels, and other labels than without."
-    images = np.load(layout/"images_medseg.npy")
+    images = np.load(layout/"images_medseg.npy")[:5]
+    np.save(tmp_path/"five.npy", images)
     for name, slices in (("as_it_is", images), ("mirrored", np.ascontiguousarray(images[:, :, ::-1]))):
         np.save(tmp_path/f"{name}.npy", slices)
         status, _, err = cli("covid_predict", tiny_run, tmp_path/f"{name}.npy", tmp_path/name, "--tta")
         assert status == 0, err
     a, b = (np.load(tmp_path/name/"labels.npy") for name in ("as_it_is", "mirrored"))
     assert (a == b[:, :, ::-1]).mean() > .999          # ties at float precision may fall either way
-    assert cli("covid_predict", tiny_run, layout/"images_medseg.npy", tmp_path/"once")[0] == 0
+    assert cli("covid_predict", tiny_run, tmp_path/"five.npy", tmp_path/"once")[0] == 0
     assert (a != np.load(tmp_path/"once"/"labels.npy")).any()
 
 
@@ -138,7 +139,7 @@ def test_submission(tiny_run, store, layout, tmp_path, cli):
 
 def test_nearest_from_kaggles_files_without_radiopaedia(copy_layout, tmp_path, cli):
     for f in ("images_radiopedia.npy", "masks_radiopedia.npy"): (copy_layout/f).unlink()
-    small = [*SMALL[2:], "--epochs", 1, "--upsample", "nearest"]
+    small = [*SMALL[2:], "--epochs", 1, "--size", 32, "--upsample", "nearest"]
     status, out, err = cli("covid_train", copy_layout, tmp_path/"run", *small)
     assert status == 0, err
     assert "MedSeg alone" in out
@@ -158,9 +159,10 @@ def test_resume_deletes_nothing_of_the_users(tiny_run, store, tmp_path, cli):
     assert (run/".pre-commit-config.yaml").read_text() == "mine" and (run/".a-b.c").is_dir() and not (run/".last-123.pt").exists()
 
 
-def test_weights_file_is_not_needed_to_resume(tiny_run, store, tmp_path, cli):
+def test_weights_file_is_not_needed_to_resume(tiny_run, store, tmp_path, cli, monkeypatch):
+    monkeypatch.setattr("covid_nbdev.cli._print_results", lambda *args: None)      # not looked at here
     shutil.copy(tiny_run/"best.safetensors", tmp_path/"start.safetensors")
-    small = [*SMALL[2:], "--epochs", 1, "--weights", tmp_path/"start.safetensors"]
+    small = [*SMALL[2:], "--epochs", 1, "--size", 32, "--weights", tmp_path/"start.safetensors"]
     assert cli("covid_train", store.path, tmp_path/"run", *small)[0] == 0
     (tmp_path/"start.safetensors").unlink()
     status, _, err = cli("covid_train", store.path, tmp_path/"run", "--resume")

@@ -95,8 +95,9 @@ def environment() -> dict:
 
 @functools.cache
 def warm() -> list[str]:
-    "The command of a kernel that needn't import torch."
-    return warm_kernel.start(environment())
+    "The command of a kernel that needn't import torch. The processes of one test run share what it is forked from."
+    shared = "PYTEST_XDIST_WORKER" in os.environ      # conftest.py: its temporary files lie two folders below what they share
+    return warm_kernel.start(environment(), str(Path(os.environ["TMPDIR"]).parents[1]/"warm") if shared else "")
 
 
 def run_cells(nb, timeout_s: int = 600, probe: bool = False, data: Path | str = ""):

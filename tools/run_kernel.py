@@ -1,17 +1,23 @@
 """Execute a Kaggle notebook as Kaggle does, without Kaggle: another Python, no network, folders for input and output.
 
-    python tools/run_kernel.py NOTEBOOK EXECUTED INPUT WORKING --python PYTHON [--network] [--timeout SECONDS]
+    python tools/run_kernel.py NOTEBOOK EXECUTED INPUT WORKING --python PYTHON [--warm] [--network] [--timeout SECONDS]
 
+Without the four paths: those of one notebook after the other are read from standard input, each a line of JSON; for each, a line
+of JSON says how it ended, "" or the error of the cell that failed.
 PYTHON is the kernel's interpreter: the environment that stands in for Kaggle's image. The network is cut off by a
 network namespace of its own, in which only the loopback is brought up, as Jupyter talks to its kernel over it.
 Exit status 0; 3 where no such namespace can be made; 1 if a cell fails, with its error on stderr.
 """
-import argparse, ctypes, fcntl, os, socket, struct, sys, time
+import argparse, ctypes, fcntl, json, os, socket, struct, sys, tempfile, time
 from pathlib import Path
+
+import warm_kernel
 
 NO_NAMESPACE = 3
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+# What --warm imports: what PYTHON has. But not albumentations, which looks for a newer version unless the notebook forbids it.
+HEAVY = *(name for name in warm_kernel.HEAVY if name not in ("albumentations", "segmentation_models_pytorch")), "timm"
 
 
 def cut_network() -> bool:
@@ -36,12 +42,13 @@ def network_is_off() -> bool:
     return False
 
 
-def kernel_spec(folder: Path, python: str) -> None:
+def kernel_spec(folder: Path, python: str, warm: bool) -> None:
     "A kernel named kaggle that runs `python`."
-    import json
+    argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    if warm: argv = warm_kernel.start(environment(folder, folder), str(folder/"warm"), python, HEAVY)
     (folder/"kernels"/"kaggle").mkdir(parents=True)
-    argv = [python, "-m", "ipykernel_launcher", "--log-level=40", "-f", "{connection_file}"]
-    (folder/"kernels"/"kaggle"/"kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Kaggle", "language": "python"}))
+    spec = {"argv": [*argv, "--log-level=40"], "display_name": "Kaggle", "language": "python"}
+    (folder/"kernels"/"kaggle"/"kernel.json").write_text(json.dumps(spec))
 
 
 def environment(input: Path, working: Path) -> dict:
@@ -51,32 +58,42 @@ def environment(input: Path, working: Path) -> dict:
                    "MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONNOUSERSITE": "1"}
 
 
-def main() -> int:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("notebook", "executed", "input", "working"): p.add_argument(name, type=Path)
-    p.add_argument("--python", required=True)
-    p.add_argument("--network", action="store_true", help="leave the network as it is")
-    p.add_argument("--timeout", type=int, default=300)
-    a = p.parse_args()
-    if not a.network:
-        if not cut_network(): return NO_NAMESPACE
-        if not network_is_off(): sys.exit("the network is still there")
-    import tempfile
-    sys.modules["rfc3987_syntax"] = None     # as in tools/docs.py
+def execute(notebook: Path, executed: Path, input: Path, working: Path, timeout: int) -> str:
+    "One notebook; nothing, or the error of the cell that failed."
     import nbformat
     from nbclient.exceptions import CellExecutionError
     from patience import PatientClient
+    nb = nbformat.read(notebook, as_version=4)
+    nb.metadata["before"] = time.time()              # just before the kernel starts
+    client = PatientClient(nb, timeout=timeout, kernel_name="kaggle", resources={"metadata": {"path": str(working)}})
+    try: client.execute(env=environment(input.resolve(), working.resolve()))
+    except CellExecutionError as e: return str(e)
+    finally: nbformat.write(nb, executed)
+    return ""
+
+
+def main() -> int:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("paths", type=Path, nargs="*", metavar="NOTEBOOK EXECUTED INPUT WORKING")
+    p.add_argument("--python", required=True)
+    p.add_argument("--warm", action="store_true", help="kernels and their processes are forked from one Python that has imported torch")
+    p.add_argument("--network", action="store_true", help="leave the network as it is")
+    p.add_argument("--timeout", type=int, default=300)
+    a = p.parse_args()
+    if len(a.paths) not in (0, 4): p.error("expected four paths, or none")
+    if not a.network:
+        if not cut_network(): return NO_NAMESPACE
+        if not network_is_off(): sys.exit("the network is still there")
+    sys.modules["rfc3987_syntax"] = None     # as in tools/docs.py
+    answers = os.dup(1)
+    os.dup2(2, 1)                            # what a kernel's process says is no answer
     with tempfile.TemporaryDirectory() as folder:
-        kernel_spec(Path(folder), a.python)
+        kernel_spec(Path(folder), a.python, a.warm)
         os.environ["JUPYTER_PATH"] = folder
-        nb = nbformat.read(a.notebook, as_version=4)
-        nb.metadata["before"] = time.time()              # just before the kernel starts
-        client = PatientClient(nb, timeout=a.timeout, kernel_name="kaggle", resources={"metadata": {"path": str(a.working)}})
-        try: client.execute(env=environment(a.input.resolve(), a.working.resolve()))
-        except CellExecutionError as e:
-            print(e, file=sys.stderr)
-            return 1
-        finally: nbformat.write(nb, a.executed)
+        if a.paths:
+            if error := execute(*a.paths, a.timeout): print(error, file=sys.stderr)
+            return int(bool(error))
+        for line in sys.stdin: os.write(answers, f"{json.dumps(execute(*map(Path, json.loads(line)), a.timeout))}\n".encode())
     return 0
 
 

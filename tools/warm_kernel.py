@@ -13,21 +13,38 @@ HEAVY = ("accelerate", "albumentations", "ipykernel.kernelapp", "matplotlib.figu
          "torch.distributed.run")
 
 
-def start(env: dict) -> list[str]:
-    "Start the process that forks kernels, with the kernels' environment; a kernel's command. It ends when this process does."
-    import shlex, subprocess, tempfile
-    address = f"{tempfile.mkdtemp()}/socket"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as calls:
-        calls.bind(address)
-        calls.listen()
-        command = [sys.executable, __file__, "serve", str(calls.fileno())]
-        subprocess.Popen(command, env=env, stdin=subprocess.PIPE, pass_fds=[calls.fileno()], start_new_session=True)
-    asks, folder = [sys.executable, "-I", "-S", __file__, "ask", address], os.path.dirname(sys.executable)
-    scripts = {"python": [], **{name: [os.path.join(folder, name)] for name in os.listdir(folder) if name.startswith("covid_")}}
-    for name, words in scripts.items():
-        with open(os.path.join(os.path.dirname(address), name), "w", opener=lambda path, flags: os.open(path, flags, 0o755)) as f:
-            f.write(f'#!/bin/sh\nexec {shlex.join([*asks, "python", *words])} "$@"\n')
+def start(env: dict, folder: str = "", executable: str = sys.executable, heavy: tuple = HEAVY) -> list[str]:
+    """Start the process that forks kernels, with the kernels' environment; a kernel's command. It ends when this process does.
+    Processes that name the same folder share one: the first of them starts it, and it ends when all of them have."""
+    import fcntl, tempfile
+    folder = folder or tempfile.mkdtemp()
+    asks = [executable, "-I", "-S", os.path.abspath(__file__), "ask", os.path.join(folder, "socket")]
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try: os.open(os.path.join(folder, "wanted"), os.O_WRONLY | os.O_NONBLOCK)      # stays open as long as this process lives
+        except OSError: start_process(env, folder, asks, heavy)      # nobody has started it, or it has ended
     return [*asks, "kernel", "-f", "{connection_file}"]
+
+
+def start_process(env: dict, folder: str, asks: list, heavy: tuple):
+    "In the folder: the socket, the scripts that are called as Python and our commands are, and a pipe whose end is the end of all."
+    import shlex, shutil, subprocess
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    os.mkfifo(wanted := os.path.join(folder, "wanted"))
+    ends = os.open(wanted, os.O_RDONLY | os.O_NONBLOCK)
+    os.open(wanted, os.O_WRONLY)      # stays open, as above
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as calls:
+        calls.bind(asks[-1])
+        calls.listen()
+        command = [asks[0], asks[3], "serve", str(calls.fileno()), *heavy]
+        subprocess.Popen(command, env=env, stdin=ends, pass_fds=[calls.fileno()], start_new_session=True)
+    os.close(ends)
+    bin = os.path.dirname(asks[0])
+    scripts = {"python": [], **{name: [os.path.join(bin, name)] for name in os.listdir(bin) if name.startswith("covid_")}}
+    for name, words in scripts.items():
+        with open(os.path.join(folder, name), "w", opener=lambda path, flags: os.open(path, flags, 0o755)) as f:
+            f.write(f'#!/bin/sh\nexec {shlex.join([*asks, "python", *words])} "$@"\n')
 
 
 def python(address: str) -> str:
@@ -49,12 +66,12 @@ def ask(address: str, kind: str, *args: str):
     os.kill(os.getpid(), -status)
 
 
-def serve(fileno: str):
-    "Fork a process for each call, until standard input ends."
+def serve(fileno: str, *heavy: str):
+    "Import these, then fork a process for each call, until standard input ends."
     import gc, importlib, pathlib, select, shutil
     del sys.path[0]      # this folder: a kernel doesn't see it
     os.environ["JPY_PARENT_PID"] = str(os.getpid())
-    for name in HEAVY: importlib.import_module(name)
+    for name in heavy: importlib.import_module(name)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     calls = socket.socket(fileno=int(fileno))
@@ -103,6 +120,7 @@ def become(env: dict, folder: str, files: list):
     import numpy as np, torch
     for to, file in enumerate(files): os.dup2(file, to); os.close(file)
     os.environ.clear(); os.environ.update(env)
+    sys.path[:0] = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path and path not in sys.path]
     os.chdir(folder)
     for name in ("tqdm.auto", "tqdm.autonotebook"): sys.modules.pop(name, None)      # chose their bar before there was a notebook
     if threads := env.get("OMP_NUM_THREADS"): torch.set_num_threads(int(threads))      # else it counts when torch is imported
