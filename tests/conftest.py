@@ -25,6 +25,19 @@ def heeds_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def made_once(tmp_path_factory, name: str, make) -> Path:
+    "This process's copy of the folder that `make(folder)` writes: of a test run's processes, the first that wants it makes it."
+    from filelock import FileLock
+    own, base = tmp_path_factory.mktemp(name)/name, tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" not in os.environ: make(own); return own
+    made = base.parent/f"made-{name}"
+    with FileLock(f"{made}.lock"):
+        if not made.is_dir():      # complete, or not there
+            make(half := base/f"half-{name}")
+            half.rename(made)
+    return Path(shutil.copytree(made, own))
+
+
 @pytest.fixture(scope="session")
 def real_layout(tmp_path_factory):
     "Real slices in Kaggle's layout (MedSeg alone), made by the data's own script."
@@ -40,7 +53,7 @@ def real_layout(tmp_path_factory):
 def layout(tmp_path_factory):
     "A small phantom in Kaggle's layout. Tests must not change it: see `copy_layout`."
     from covid_nbdev.phantom import write_phantom_dataset
-    return write_phantom_dataset(tmp_path_factory.mktemp("phantom")/"layout", n_radiopaedia=8, n_medseg=16, n_test=2, size=64, seed=3)
+    return made_once(tmp_path_factory, "layout", lambda folder: write_phantom_dataset(folder, n_radiopaedia=8, n_medseg=16, n_test=2, size=64, seed=3))
 
 
 @pytest.fixture
@@ -57,15 +70,15 @@ def store(layout, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_run(store, tmp_path_factory):
-    "The one small training of each test process: a finished run of two epochs with its results. Tests that change it copy it."
+    "The one small training: a finished run of two epochs with its results. Tests that change it copy it."
     from covid_nbdev.report import write_results
     from covid_nbdev.run import train_run
     from covid_nbdev.train import TrainConfig
-    folder = tmp_path_factory.mktemp("tiny")/"run"
     config = TrainConfig(epochs=2, size=64, batch_size=4, encoder="efficientnet-b0", lr=3e-3, loss="ce+dice", seed=1)
-    train_run(store, folder, config, progress=False, on_epoch=None)
-    write_results(folder, store, progress=False)
-    return folder
+    def make(folder):
+        train_run(store, folder, config, progress=False, on_epoch=None)
+        write_results(folder, store, progress=False)
+    return made_once(tmp_path_factory, "run", make)
 
 
 @pytest.fixture(scope="session")
