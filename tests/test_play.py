@@ -39,27 +39,39 @@ def few():
     return pred, true
 
 
+SPARE = {}      # pages that no test uses now, by their options: a page of its own is a process of its own
+
+
 @pytest.fixture
 def page_of(browser):
     "Opens a page with these figures, `tell`ing into `window.said`; at the end nothing may have gone wrong in it."
-    contexts = []
+    opened = []
+
+    def new_page(options):
+        page = browser.new_context(**options).new_page()
+        page.wrong = []
+        page.on("console", lambda m: page.wrong.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda e: page.wrong.append(str(e)))
+        page.on("request", lambda r: None if r.url.startswith(("data:", "about:", "blob:")) else page.wrong.append(r.url))
+        return page
 
     def open_page(*figures, width=1300, height=1000, dark=False, **options):
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        page, wrong = context.new_page(), []
-        page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda e: wrong.append(str(e)))
-        page.on("request", lambda r: None if r.url.startswith(("data:", "about:", "blob:")) else wrong.append(r.url))
+        spare = SPARE.setdefault((browser, *sorted(options.items())), [])
+        page = spare.pop() if spare else new_page(options)
+        opened.append((page, spare))
+        page.set_viewport_size({"width": width, "height": height})
         page.set_content(PAGE.format(colors="#16181c; color: #e6e6e6" if dark else "#fff; color: #222", figures="\n".join(figures)))
         if options.get("java_script_enabled", True):
             for figure in page.locator("[data-covid-play]").all():
                 figure.locator(".covid-play-body").wait_for()
-        contexts.append((context, wrong))
         return page
     yield open_page
-    for context, wrong in contexts:
-        context.close()
+    for page, spare in opened:
+        page.mouse.up(); page.mouse.move(0, 0)
+        page.goto("about:blank")      # with a window of its own
+        wrong, page.wrong = page.wrong, []
         assert wrong == []
+        spare.append(page)
 
 
 def said(page) -> dict: return page.evaluate("window.said")
@@ -406,8 +418,7 @@ def test_several_on_one_page_do_not_collide(page_of, patient, figures):
     assert len(ids) == len(set(ids))
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1300, 360])
+@pytest.mark.parametrize("width, dark", [(1300, False), (360, True)])
 def test_fits_and_is_accessible(page_of, figures, width, dark):
     from axe_playwright_python.sync_playwright import Axe
     page = page_of(*figures, width=width, dark=dark)
