@@ -34,7 +34,12 @@ def site(tmp_path_factory, python) -> Path:
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
+    "As servers of sites do: one connection for many requests, and what all pages share is fetched once."
+    protocol_version = "HTTP/1.1"
     def log_message(self, *args): pass
+    def end_headers(self):
+        if "/site_libs/" in self.path: self.send_header("Cache-Control", "max-age=3600")
+        super().end_headers()
 
 
 @contextlib.contextmanager
@@ -82,7 +87,7 @@ class Anatomy(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.links, self.ids, self.words, self.maths, self.inside = [], set(), [], [], []
-        self.feed(text)
+        self.feed(re.sub(r'<span class="[a-z]{2}">([^<]*)</span>', r"\1", text))      # most elements are colored words of code
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
@@ -100,21 +105,25 @@ class Anatomy(HTMLParser):
         elif not self.inside: self.words.append(data)
 
 
-@functools.lru_cache(maxsize=None)
-def anatomy(path: Path) -> Anatomy: return Anatomy(path.read_text())
+anatomy_of = functools.cache(Anatomy)      # by its text: a copy of the site is read again where it was changed alone
+def anatomy(path: Path) -> Anatomy: return anatomy_of(path.read_text())
 
 
 def broken(folder: Path) -> list[str]:
     "Internal links and anchors that lead nowhere."
-    found = []
-    for page in sorted(folder.glob("*.html")):
-        for link in anatomy(page).links:
+    pages, found = {p.resolve(): anatomy(p) for p in sorted(folder.glob("*.html"))}, []
+    @functools.cache
+    def target(path: str) -> Path | None:
+        place = (folder/unquote(path)).resolve()
+        if place.is_dir(): place /= "index.html"
+        return place if place.is_file() else None
+    for page, parsed in pages.items():
+        for link in parsed.links:
             url = urlsplit(link)
             if url.scheme or url.netloc: continue
-            target = page if not url.path else (page.parent/unquote(url.path)).resolve()
-            if target.is_dir(): target /= "index.html"
-            if not target.is_file(): found.append(f"{page.name}: {link}: no such page")
-            elif url.fragment and target.suffix == ".html" and unquote(url.fragment) not in anatomy(target).ids:
+            place = target(url.path or page.name)
+            if place is None: found.append(f"{page.name}: {link}: no such page")
+            elif url.fragment and place.suffix == ".html" and unquote(url.fragment) not in (pages.get(place) or anatomy(place)).ids:
                 found.append(f"{page.name}: {link}: no such place")
     return found
 
