@@ -1,5 +1,5 @@
 """What all tests share: real CT where it is found, commands in this process, and a committed list of allowed skips."""
-import importlib, os, re, shutil, signal, sys, tempfile
+import asyncio, importlib, os, re, shutil, signal, sys, tempfile
 from pathlib import Path
 
 import matplotlib
@@ -89,18 +89,29 @@ def python() -> str:
     return warm_kernel.python(lessons.warm()[5])
 
 
-@pytest.fixture(scope="module")
-def browser():
-    "Debian's chromium, closed at the end of each file: Playwright can't be started twice at a time in a process."
-    chromium = Path("/usr/bin/chromium")
-    if not chromium.is_file(): pytest.skip("chromium not found: make test installs it when root")
+@pytest.fixture(scope="session")
+def chromium():
+    "Debian's chromium, started once in a process, and the loop that Playwright says is running as long as it lives."
+    program = Path("/usr/bin/chromium")
+    if not program.is_file(): pytest.skip("chromium not found: make test installs it when root")
     from playwright.sync_api import sync_playwright
     flags = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
                --disable-component-update --disable-sync"""
     with sync_playwright() as p:
-        made = p.chromium.launch(executable_path=str(chromium), args=flags.split())
-        yield made
+        made, loop = p.chromium.launch(executable_path=str(program), args=flags.split()), asyncio.get_running_loop()
+        asyncio._set_running_loop(None)
+        yield made, loop
+        asyncio._set_running_loop(loop)
         made.close()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    "For a file that looks at pages. To other files it must seem that no loop is running: they start loops of their own, as nbclient does."
+    made, loop = chromium
+    asyncio._set_running_loop(loop)
+    yield made
+    asyncio._set_running_loop(None)
 
 
 @pytest.fixture

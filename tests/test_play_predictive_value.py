@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from test_play import faults_and_doubts, holds_the_present_files, page_of, said, saved_figures      # noqa: F401 (a fixture)
+from test_play import faults_and_doubts, holds_the_present_files, page_of, said, saved_figures, slide      # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.browser
 
@@ -20,10 +20,8 @@ def test_whole_people(page_of):      # noqa: F811
     assert said(page)["counts"] == counted(10, 87, 78) == [9, 1, 218, 772]
     assert "227 people, 9 of them ill: 4 %" in page.locator("output").inner_text()
     for ill, sensitivity, specificity in ((1, 0, 100), (200, 87, 78), (600, 100, 0)):
-        for name, value in (("Ill among", ill), ("Sensitivity", sensitivity), ("Specificity", specificity)):
-            page.get_by_role("slider", name=name).fill(str(value))
+        now, _ = slide(page, Ill=ill, Sensitivity=sensitivity, Specificity=specificity)
         found, missed, alarms, negative = counted(ill, sensitivity, specificity)
-        now = said(page)
         assert now["counts"] == [found, missed, alarms, negative] and sum(now["counts"]) == 1000
         assert now["ppv"] == (pytest.approx(found/(found + alarms)) if found + alarms else None)
         assert now["npv"] == (pytest.approx(negative/(missed + negative)) if missed + negative else None)

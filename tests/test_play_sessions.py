@@ -4,10 +4,10 @@ import itertools
 import pytest
 
 from covid_nbdev.kaggle import seconds_left
-from test_play import faults_and_doubts, holds_the_present_files, page_of, said, saved_figures      # noqa: F401 (a fixture)
+from test_play import faults_and_doubts, holds_the_present_files, page_of, said, saved_figures, slide      # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.browser
-NAMES = {"epochs": "Epochs", "minutes": "One epoch", "hours": "Limit", "reserve": "Reserve"}
+LABELS = "Epochs", "One", "Limit", "Reserve"
 
 
 def planned(epochs, minutes, hours, reserve):
@@ -29,13 +29,12 @@ def test_versions_and_weeks(page_of):      # noqa: F811
     page = page_of(html)
     tried = itertools.product((1, 40, 120), (7, 60, 240), (4, 12), (0, 20))
     for values in [(40, 30, 12, 20), *tried]:
-        for name, value in zip(NAMES.values(), values): page.get_by_role("slider", name=name).fill(str(value))
+        now, text = slide(page, **dict(zip(LABELS, values)))
         epochs, minutes, hours, reserve = values
-        sessions, now = planned(*values), said(page)
+        sessions = planned(*values)
         lengths = [n*minutes/60 + reserve/60 for n in sessions]
         assert now["sessions"] == sessions and now["hoursUsed"] == pytest.approx(sum(lengths)), values
         assert now["weeks"] == (weeks(lengths) if sessions else 0)
-        text = page.locator("output").inner_text()
         assert text.startswith(f"{len(sessions)} version" if sessions else "Not one epoch fits"), text
     page.get_by_role("radio", name="just runs").check()
     assert said(page)["cut"] and "nothing is left" in page.locator("output").inner_text()

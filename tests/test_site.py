@@ -34,7 +34,12 @@ def site(tmp_path_factory, python) -> Path:
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
+    "As servers of sites do: one connection for many requests, and what all pages share is fetched once."
+    protocol_version = "HTTP/1.1"
     def log_message(self, *args): pass
+    def end_headers(self):
+        if "/site_libs/" in self.path: self.send_header("Cache-Control", "max-age=3600")
+        super().end_headers()
 
 
 @contextlib.contextmanager
@@ -82,7 +87,7 @@ class Anatomy(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.links, self.ids, self.words, self.maths, self.inside = [], set(), [], [], []
-        self.feed(text)
+        self.feed(re.sub(r'<span class="[a-z]{2}">([^<]*)</span>', r"\1", text))      # most elements are colored words of code
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
@@ -100,21 +105,25 @@ class Anatomy(HTMLParser):
         elif not self.inside: self.words.append(data)
 
 
-@functools.lru_cache(maxsize=None)
-def anatomy(path: Path) -> Anatomy: return Anatomy(path.read_text())
+anatomy_of = functools.cache(Anatomy)      # by its text: a copy of the site is read again where it was changed alone
+def anatomy(path: Path) -> Anatomy: return anatomy_of(path.read_text())
 
 
 def broken(folder: Path) -> list[str]:
     "Internal links and anchors that lead nowhere."
-    found = []
-    for page in sorted(folder.glob("*.html")):
-        for link in anatomy(page).links:
+    pages, found = {p.resolve(): anatomy(p) for p in sorted(folder.glob("*.html"))}, []
+    @functools.cache
+    def target(path: str) -> Path | None:
+        place = (folder/unquote(path)).resolve()
+        if place.is_dir(): place /= "index.html"
+        return place if place.is_file() else None
+    for page, parsed in pages.items():
+        for link in parsed.links:
             url = urlsplit(link)
             if url.scheme or url.netloc: continue
-            target = page if not url.path else (page.parent/unquote(url.path)).resolve()
-            if target.is_dir(): target /= "index.html"
-            if not target.is_file(): found.append(f"{page.name}: {link}: no such page")
-            elif url.fragment and target.suffix == ".html" and unquote(url.fragment) not in anatomy(target).ids:
+            place = target(url.path or page.name)
+            if place is None: found.append(f"{page.name}: {link}: no such page")
+            elif url.fragment and place.suffix == ".html" and unquote(url.fragment) not in (pages.get(place) or anatomy(place)).ids:
                 found.append(f"{page.name}: {link}: no such place")
     return found
 
@@ -298,6 +307,11 @@ def too_wide(page, width: int) -> list[str]:
     return found + [f"{width}: scrolls sideways"]*(page.evaluate("document.documentElement.scrollWidth") > width)
 
 
+# Of a page's elements most are colored words of code. PALE looks at their colors; axe would take ten seconds for them, and finds nothing else there.
+PLAIN_CODE = "document.querySelectorAll('main pre code').forEach(e => { e.colored = e.innerHTML; e.textContent = e.textContent; })"
+COLORED_CODE = "document.querySelectorAll('main pre code').forEach(e => { e.innerHTML = e.colored; })"
+
+
 def serious(page, **options) -> list[str]:
     "What axe finds serious."
     from axe_playwright_python.sync_playwright import Axe
@@ -313,15 +327,27 @@ PALE = """() => {
     const behind = new Map([[null, canvas]]);
     const under = e => { if (!behind.has(e)) { const c = getComputedStyle(e).backgroundColor, [,,, a] = numbers(c);
         behind.set(e, a === undefined || a > .9 ? c : under(e.parentElement)); } return behind.get(e); };
-    const found = new Set(), walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const found = new Set(), seen = new Map(), walk = document.createTreeWalker(document.body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT,
+        n => n.nodeType === 1 && n.matches('script, style, noscript, svg, math, [aria-hidden=true], :disabled, .covid-play')
+            ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT);
+    const word = e => e.parentElement.className + ' ' + e.className;
     while (walk.nextNode()) {
-        const e = walk.currentNode.parentElement;
-        if (!walk.currentNode.textContent.trim() || e.closest('script, style, noscript, svg, math, [aria-hidden=true], :disabled, .covid-play') || !e.getClientRects().length) continue;
+        if (walk.currentNode.nodeType === 1 || !walk.currentNode.textContent.trim()) continue;
+        const e = walk.currentNode.parentElement, code = e.matches('pre span') && !e.hasAttribute('style') && e.closest('pre');
+        if (code) {      // one word of each color of a piece of code
+            if (!seen.has(code)) seen.set(code, new Set());
+            if (seen.get(code).has(word(e))) continue;
+        }
+        if (!e.checkVisibility()) continue;
+        if (code) seen.get(code).add(word(e));
         const s = getComputedStyle(e), size = parseFloat(s.fontSize), large = size >= 24 || size > 18.6 && s.fontWeight >= 700;
         const [low, high] = [light(s.color), light(under(e))].sort((a, b) => a - b);
         if (high/low < (large ? 3 : 4.5) - .02) found.add(e.tagName + '.' + e.className + ' ' + s.color + ' on ' + under(e));
     }
     return [...found].slice(0, 3); }"""
+# The background is dark, and then the page is marked so: smalldocs on <html>, Quarto on <body>
+DARK = """() => Math.max(...getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)) < 100
+    && document.querySelector('html.quarto-dark, body.quarto-dark')"""
 FIRST = """() => [...document.querySelectorAll('main :is(img, canvas, svg)')].some(e => {
     const r = e.getBoundingClientRect(); return r.height >= 60 && r.top < 840 && e.getClientRects().length; })"""
 LESSONS = {r.module for r in house.rooms() if not r.workshop}
@@ -338,20 +364,26 @@ def looked(browser, served):
     page.on("request", lambda r: fetched.append(r.url))
     found, moved = {}, {}
     for name in NAMES:
+        page.goto("about:blank")      # or else the page before would be laid out once more
         said.clear(), fetched.clear()
         page.emulate_media(color_scheme="light")
         page.set_viewport_size({"width": WIDTHS[0], "height": 900})
         assert page.goto(f"{served}/{name}.html", wait_until="load").status == 200
         faults = [] if name not in LESSONS or page.evaluate(FIRST) else ["nothing to look at on the first screen"]
         page.evaluate("document.querySelectorAll('main details').forEach(e => e.open = true)")
-        faults += too_wide(page, WIDTHS[0]) + [f"pale: {p}" for p in page.evaluate(PALE)] + (serious(page) if name in WHOLLY else [])
+        faults += too_wide(page, WIDTHS[0]) + [f"pale: {p}" for p in page.evaluate(PALE)]
+        if name in WHOLLY:
+            page.evaluate(PLAIN_CODE)
+            faults += serious(page, rules={"color-contrast": {"enabled": name == "index"}})      # PALE's work: axe takes seconds for it
+            page.evaluate(COLORED_CODE)
         for figure in page.locator("figure[data-covid-play][data-state]").all():
             moved[name, figure.get_attribute("data-covid-play")] = {"mouse": played(page, figure, 3, enough=1), "keys": keyed(page, figure)}
         page.emulate_media(color_scheme="dark")
-        page.wait_for_function("Math.max(...getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)) < 100")
-        page.wait_for_timeout(70)      # smalldocs looks at the background before it marks the page as dark
+        page.wait_for_function(DARK)
         faults += [f"pale in the dark: {p}" for p in page.evaluate(PALE)]
-        faults += too_wide(page, WIDTHS[1]) + serious(page, runOnly=CONTENT)
+        faults += too_wide(page, WIDTHS[1])
+        page.evaluate(PLAIN_CODE)
+        faults += serious(page, runOnly=CONTENT)
         for figure in page.locator("figure[data-covid-play][data-state]").all():
             moved[name, figure.get_attribute("data-covid-play")]["touch"] = touched(page, figure)
             unnamed = figure.evaluate("""f => [...f.querySelectorAll('input, select')].filter(e => !e.labels.length
@@ -479,13 +511,20 @@ def test_workshops_are_folded(visit):
     workshop.wait_for(state="visible")
 
 
-# What a figure draws: on a canvas, in SVG, or by the sizes and colors of elements
-PIXELS = """e => [...e.querySelectorAll('canvas, svg, .covid-play-body [style]')].map(c => c.toDataURL ? c.toDataURL()
-    : c.tagName === 'svg' ? c.outerHTML : c.getAttribute('style')).join('')"""
-CHANGED = f"""async (e, before) => {{      // now, or at the latest after 120 ms
-    const pixels = {PIXELS};
-    for (let i = 0; i < 6; i++) {{ if (pixels(e) !== before) return true; await new Promise(done => setTimeout(done, 20)); }}
-    return pixels(e) !== before; }}"""
+# What a figure draws: on a canvas, in SVG, or by the sizes and colors of elements. All of it stays in the page.
+DRAWN = """e => [...e.querySelectorAll('canvas, svg, .covid-play-body [style]')].map(c => {
+    if (c.tagName !== 'CANVAS') return c.tagName === 'svg' ? c.outerHTML : c.getAttribute('style');
+    if (!c.width || !c.height) return '';
+    const copy = new OffscreenCanvas(c.width, c.height).getContext('2d', {willReadFrequently: true});
+    copy.drawImage(c, 0, 0);
+    return new Uint32Array(copy.getImageData(0, 0, c.width, c.height).data.buffer); })"""
+BEFORE = f"e => {{ e.drawnBefore = ({DRAWN})(e); }}"
+CHANGED = f"""async e => {{      // now, or at the latest after 120 ms
+    const drawn = {DRAWN}, before = e.drawnBefore;
+    const same = (a, b) => typeof a === 'string' ? a === b : a.length === b.length && a.every((v, i) => v === b[i]);
+    const changed = () => {{ const now = drawn(e); return now.length !== before.length || !now.every((part, i) => same(part, before[i])); }};
+    for (let i = 0; i < 6; i++) {{ if (changed()) return true; await new Promise(done => setTimeout(done, 20)); }}
+    return changed(); }}"""
 
 
 def played(page, figure, most=4, enough=99) -> list[str]:
@@ -493,9 +532,9 @@ def played(page, figure, most=4, enough=99) -> list[str]:
     moved = []
     def changed(what, act):
         if len(moved) >= enough: return
-        before = figure.evaluate(PIXELS)
+        figure.evaluate(BEFORE)
         act()
-        if figure.evaluate(CHANGED, before): moved.append(what)
+        if figure.evaluate(CHANGED): moved.append(what)
     figure.scroll_into_view_if_needed()
     def drag():
         canvas = figure.locator("canvas, svg").first
@@ -503,7 +542,7 @@ def played(page, figure, most=4, enough=99) -> list[str]:
         box = canvas.bounding_box()
         page.mouse.move(box["x"] + box["width"]*.35, box["y"] + box["height"]*.4)
         page.mouse.down()
-        for k in range(6): page.mouse.move(box["x"] + box["width"]*(.35 + .04*k), box["y"] + box["height"]*(.4 + .03*k))
+        for k in range(1, 4): page.mouse.move(box["x"] + box["width"]*(.35 + .07*k), box["y"] + box["height"]*(.4 + .05*k))
         page.mouse.up()
     if figure.locator("canvas, svg").count(): changed("drag", drag)     # first: an eraser chosen by the controls below would find nothing
     for i, control in enumerate(figure.locator("input[type=range]").all()[:min(most, 3)]):
@@ -522,10 +561,10 @@ def keyed(page, figure) -> list[str]:
     for selector, keys in (("input[type=range]", ("PageUp", "PageDown", "ArrowRight")), ("canvas[tabindex], svg[tabindex], [tabindex]", ("ArrowRight", "ArrowDown", "Space", "ArrowRight")),
                            ("button:enabled", ("Enter",)), ("select", ("ArrowDown",)), ("input[type=radio]", ("ArrowDown",)), ("input[type=checkbox]", ("Space",))):
         for control in figure.locator(selector).all()[:3]:
-            before = figure.evaluate(PIXELS)
+            figure.evaluate(BEFORE)
             control.focus()
             for key in keys: page.keyboard.press(key)
-            if figure.evaluate(CHANGED, before): return [selector]
+            if figure.evaluate(CHANGED): return [selector]
     return []
 
 
@@ -533,14 +572,14 @@ def touched(page, figure) -> list[str]:
     "The first thing that changes what a figure draws when a finger taps it."
     for selector, places in (("canvas, svg", ((.3, .4), (.7, .6))), ("button:enabled", ((.5, .5),)), ("input[type=range]", ((.8, .5), (.2, .5))),
                              ("label:has(input[type=radio]), label:has(input[type=checkbox])", ((.1, .5),))):
-        for control in figure.locator(selector).all()[:3]:
+        for control in figure.locator(selector).all()[:2 if "canvas" in selector else 3]:
             for x, y in places:
-                before = figure.evaluate(PIXELS)
+                figure.evaluate(BEFORE)
                 control.evaluate("e => e.scrollIntoView({block: 'center', behavior: 'instant'})")
                 box = control.bounding_box()
                 if not box: continue
                 page.touchscreen.tap(box["x"] + box["width"]*x, box["y"] + box["height"]*y)
-                if figure.evaluate(CHANGED, before): return [selector]
+                if figure.evaluate(CHANGED): return [selector]
     return []
 
 

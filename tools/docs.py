@@ -150,6 +150,8 @@ def pip_only(out: Path):
     from smalldocs import highlight
     from smalldocs.site import build
     highlight.css_class = functools.cache(highlight.css_class)      # asked 170,000 times for a few hundred answers
+    highlight.get_lexer_by_name = functools.cache(highlight.get_lexer_by_name)
+    nbformat.validate = lambda *args, **kwargs: None      # each time a notebook is read or written; it would be logged, no more. test_form looks at all
     source = processed()
     with tempfile.TemporaryDirectory(dir=ROOT, prefix=".docs-") as tmp:
         stage(source, Path(tmp))

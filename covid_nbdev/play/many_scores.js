@@ -40,20 +40,22 @@ start("many_scores", async (figure, data) => {
   const canvases = matrices.map(() => el("canvas", {width: columns, height: rows, "aria-hidden": "true"}));
   const light = [1, 1, .6, .35], uncounted = [[150, 150, 150], [190, 190, 190], [90, 90, 90], [35, 35, 35]];
   const paint = () => {
-    const on = classes.map((_, c) => counted.includes(c)), total = [0, 0, 0];
-    canvases.forEach((canvas, s) => {
-      const context = canvas.getContext("2d"), picture = context.createImageData(columns, rows);
-      for (let i = 0; i < n; i++) {
-        const truth = Math.floor(pairs[s*n + i]/k), predicted = pairs[s*n + i] % k;
-        let rgb = uncounted[truth];
-        if (truth === predicted) {
-          if (on[truth]) { rgb = yellow.map(v => v*light[truth]); total[0]++; }
-        } else {                                       // missed in one class, and false in another: either may count, or both
-          if (on[predicted]) { rgb = red; total[1]++; }
-          if (on[truth]) { total[2]++; if (!on[predicted] || truth < 2 && predicted > 1) rgb = green; }      // a lost lesion shows
-        }
-        picture.data.set([...rgb, 255], 4*i);
+    const on = classes.map((_, c) => counted.includes(c)), total = [0, 0, 0], colors = new Uint8ClampedArray(4*k*k);
+    for (let pair = 0; pair < k*k; pair++) {             // what a pixel looks like depends on its two classes alone
+      const truth = Math.floor(pair/k), predicted = pair % k, count = matrices.reduce((sum, counts) => sum + counts[pair], 0);
+      let rgb = uncounted[truth];
+      if (truth === predicted) {
+        if (on[truth]) { rgb = yellow.map(v => v*light[truth]); total[0] += count; }
+      } else {                                         // missed in one class, and false in another: either may count, or both
+        if (on[predicted]) { rgb = red; total[1] += count; }
+        if (on[truth]) { total[2] += count; if (!on[predicted] || truth < 2 && predicted > 1) rgb = green; }      // a lost lesion shows
       }
+      colors.set([...rgb, 255], 4*pair);
+    }
+    const whole = new Uint32Array(colors.buffer);
+    canvases.forEach((canvas, s) => {
+      const context = canvas.getContext("2d"), picture = context.createImageData(columns, rows), pixels = new Uint32Array(picture.data.buffer);
+      for (let i = 0; i < n; i++) pixels[i] = whole[pairs[s*n + i]];
       context.putImageData(picture, 0, 0);
     });
     return total;
