@@ -206,6 +206,7 @@ def _doubts(names: Pseudonyms) -> list[str]:
         if new and births > 1: said.append(f"{births} dates of birth under one ID: taken for {' and '.join(new)}")
     return said
 
+# %% ../nbs/20a_deidentify.ipynb #62bbaacb
 def deidentify(
     src,                            # a DICOM file, or a folder with DICOM files
     dest,                           # new folder

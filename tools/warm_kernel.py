@@ -82,22 +82,25 @@ def serve(fileno: str, *heavy: str):
             calls.close()
             return child(call, address)
         call.close()
+    gc.unfreeze()
     shutil.rmtree(pathlib.Path(calls.getsockname()).parent)
 
 
 def child(call: socket.socket, address: str):
     "In the forked process: be what was asked for. It ends when who asked has gone."
-    import threading
+    import gc, threading
     message, files, *_ = socket.recv_fds(call, 1 << 20, 3)
     kind, args, env, folder = json.loads(message)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if kind == "python": watched(call, files)
     become(env, folder, files)
-    if kind == "python": return run_python(*args)
-    threading.Thread(target=lambda: (call.recv(1), os._exit(1)), daemon=True).start()
-    from ipykernel import kernelapp
-    sys.argv[1:], sys.executable = args, python(address)
-    kernelapp.launch_new_instance()
+    try:
+        if kind == "python": return run_python(*args)
+        threading.Thread(target=lambda: (call.recv(1), os._exit(1)), daemon=True).start()
+        from ipykernel import kernelapp
+        sys.argv[1:], sys.executable = args, python(address)
+        kernelapp.launch_new_instance()
+    finally: gc.unfreeze()      # else triton 3.9 complains at the end that it leaks
 
 
 def watched(call: socket.socket, files: list):
