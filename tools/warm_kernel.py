@@ -88,19 +88,39 @@ def serve(fileno: str, *heavy: str):
 
 def child(call: socket.socket, address: str):
     "In the forked process: be what was asked for. It ends when who asked has gone."
-    import gc, threading
+    import threading
     message, files, *_ = socket.recv_fds(call, 1 << 20, 3)
     kind, args, env, folder = json.loads(message)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if kind == "python": watched(call, files)
     become(env, folder, files)
+    if kind == "python": return ended(run_python, *args)
+    threading.Thread(target=lambda: (call.recv(1), os._exit(1)), daemon=True).start()
+    from ipykernel import kernelapp
+    sys.argv[1:], sys.executable = args, python(address)
+    ended(kernelapp.launch_new_instance)
+
+
+def ended(run, *args):
+    "Do it, then end as Python ends, but leave the packages to the system: to take torch apart costs a second, and triton 3.9 then complains."
+    import atexit, threading
+    status = 0
+    try: run(*args)
+    except SystemExit as e:
+        status = e.code if isinstance(e.code, int) else int(e.code is not None)
+        if isinstance(e.code, str): print(e.code, file=sys.stderr)
+    except BaseException as e:
+        sys.excepthook(type(e), e, e.__traceback__)
+        status = -signal.SIGINT if isinstance(e, KeyboardInterrupt) else 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
     try:
-        if kind == "python": return run_python(*args)
-        threading.Thread(target=lambda: (call.recv(1), os._exit(1)), daemon=True).start()
-        from ipykernel import kernelapp
-        sys.argv[1:], sys.executable = args, python(address)
-        kernelapp.launch_new_instance()
-    finally: gc.unfreeze()      # else triton 3.9 complains at the end that it leaks
+        for stream in (sys.stdout, sys.stderr): stream.flush()
+    except (OSError, ValueError): status = 120      # nobody reads, as Python says
+    if status < 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(status & 255)
 
 
 def watched(call: socket.socket, files: list):
