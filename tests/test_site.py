@@ -357,7 +357,7 @@ LESSONS = {r.module for r in house.rooms() if not r.workshop}
 def looked(browser, served):
     """Each page, loaded once, in a light and a dark room, on a wide screen and on a phone: the faults that are seen, and how its figures
     were moved by mouse, keyboard and touch."""
-    page = browser.new_context(has_touch=True).new_page()
+    page = browser.new_context(has_touch=True, reduced_motion="reduce").new_page()      # no color on its way to another
     said, fetched = [], []
     page.on("console", lambda m: said.append(f"{m.type}: {m.text}"))
     page.on("pageerror", lambda e: said.append(f"error: {e}"))
