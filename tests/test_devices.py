@@ -27,9 +27,11 @@ def fail(error): raise error
 
 
 def load(what, config=TrainConfig(batch_size=8)):
-    "Through one loader process, as a training does it."
-    with memory_advice(config):
-        for batch in DataLoader(Failing(what), num_workers=1, multiprocessing_context="fork"): return batch
+    "Through one loader process, as a training does it. It ends here, or another test would wait for it."
+    batches = iter(DataLoader(Failing(what), num_workers=1, multiprocessing_context="fork"))
+    try:
+        with memory_advice(config): return next(batches)
+    finally: batches._shutdown_workers()
 
 
 ERRORS = {   # what a loader process raises: the type and the line that arrive
