@@ -224,6 +224,19 @@ def test_pictures_are_files_with_a_dark_twin(opened, mended, text):
     assert poststep.for_dark(np.full((50, 50, 3), 90, np.uint8)) is None
 
 
+def test_a_diagram_on_dark_paper():
+    "Boxes joined by an arrow: their letters are light on a dark box. A bar on an axis, and letters in a dot, stay as they are."
+    light = np.full((100, 200, 3), 255, np.uint8)
+    light[50, 5:195] = 0                                                     # joins all
+    light[20:70, 20:70] = 0; light[22:68, 22:68] = (220, 237, 250)           # a pale box with a frame
+    light[40:46, 40:42] = 0; light[40:46, 42] = (110, 118, 125)              # a letter, and its soft edge
+    light[10:51, 100:130] = (86, 180, 233); light[30:51, 150:170] = (230, 159, 0); light[40:45, 158:160] = 0
+    dark = poststep.for_dark(light).astype(int)
+    box, edge, letter = dark[30, 30], dark[42, 42], dark[42, 40]
+    assert (letter == poststep.INK).all() and box.max() < 80 and (abs(edge - (box + letter)/2) < 40).all(), (box, edge, letter)
+    assert (dark[15, 110] == (86, 180, 233)).all() and (dark[35, 160] == (230, 159, 0)).all() and (dark[42, 158] == 0).all()
+
+
 def test_one_bootstrap_and_few_icons(opened, mended, text):
     thin = (mended/"site_libs"/"bootstrap"/"bootstrap-dark-2b-over-light.css").read_text()
     assert "background-color:#222" in thin and "box-sizing" not in thin and not (mended/"site_libs"/"bootstrap"/"bootstrap-dark-2b.min.css").exists()

@@ -194,8 +194,9 @@ PAPER, INK = np.float32((18, 24, 31)), np.float32((228, 233, 238))      # styles
 
 
 def for_dark(rgb: np.ndarray) -> np.ndarray | None:
-    """A plot on white as one on dark paper; None where hardly anything of it is paper. Filled areas (slices, bars) stay as they are:
-    every other pixel is read as a color of some opacity over white, and laid over the dark paper, black as light ink."""
+    """A plot on white as one on dark paper; None where hardly anything of it is paper. Slices and colored areas stay as they are;
+    of all else, areas are read as colors of some opacity over white, and lines and letters as ink over what they lie on."""
+    import cv2
     from scipy import ndimage
     least = np.minimum(np.minimum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])      # rgb.min(-1) takes ten times as long
     spots, _ = ndimage.label(least < 250)
@@ -204,19 +205,29 @@ def for_dark(rgb: np.ndarray) -> np.ndarray | None:
         high, wide = rows.stop - rows.start, columns.stop - columns.start
         if min(high, wide) < 5: continue
         spot = spots[rows, columns] == i
-        fill, colors = spot.mean(), rgb[rows, columns][spot]
-        if high*wide >= 600 and min(high, wide) > 8 and fill > .6 and np.median(colors) < 215: keep[rows, columns] = True
-        # a dot, a legend's patch: filled, and colored or square, as no letter is
-        elif fill > .95 and min(high, wide) > 6 or fill > .7 and np.median(np.ptp(colors, axis=1)) > 60: keep[rows, columns] |= spot
+        fill = spot.mean()
+        if high*wide >= 600 and min(high, wide) > 8 and fill > .6 and np.median(rgb[rows, columns][spot]) < 215: keep[rows, columns] = True
+        elif fill > .95 and min(high, wide) > 6: keep[rows, columns] |= spot      # square, as no letter is: a legend's patch
+    most = np.maximum(np.maximum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
+    colored = (most - least > 60).astype(np.uint8)      # bars, dots: wider than a line
+    keep |= cv2.morphologyEx(colored, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+    _, holes, stats, _ = cv2.connectedComponentsWithStats((~keep).astype(np.uint8), connectivity=4)
+    keep |= (stats[:, cv2.CC_STAT_AREA] < 300)[holes]      # letters in them
     if keep.mean() > .92: return None
     dark = np.where(keep[..., None], rgb, np.uint8(PAPER))
-    drawn = ~keep & (least < 255)                     # few: lines and letters
-    light = least[drawn, None]/np.float32(255)        # how much of the white paper shines through
-    color = (rgb[drawn]/np.float32(255) - light)/(1 - light)
-    most = color.max(-1, keepdims=True)
-    grayness = 1 - np.where(most > .05, (most - color.min(-1, keepdims=True))/np.maximum(most, .05), 0)
-    dark[drawn] = np.rint(light*PAPER + (1 - light)*np.minimum(255*color + INK*(1 - most)*grayness, 255))
+    drawn = ~keep & (least < 255)                       # few: lines, letters, pale areas
+    below = cv2.morphologyEx(rgb, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))[drawn].astype(np.float32)      # without lines and letters
+    dark[drawn] = np.rint(laid_over(rgb[drawn], below, laid_over(below, np.float32(255), PAPER)))
     return dark
+
+
+def laid_over(rgb, paper, dark):      # each (n, 3), 0 to 255
+    "What was drawn on `paper`, on `dark`: as much of it shines through as did of the paper, and black becomes light ink."
+    light = np.minimum(rgb/np.maximum(paper, 1), 1).min(-1, keepdims=True)
+    color = ((rgb - light*paper)/np.maximum(1 - light, .01)/255).clip(0, 1)
+    most = color.max(-1, keepdims=True)
+    grayness = 1 - np.minimum((most - color.min(-1, keepdims=True))/.35, 1)
+    return light*dark + (1 - light)*np.minimum(255*color + INK*(1 - most)*grayness, 255)
 
 
 def encoded(rgb: np.ndarray) -> bytes:
