@@ -8,9 +8,10 @@ Python, and our commands lie beside it.
 """
 import json, os, signal, socket, sys
 
-# None that looks at the notebook when it is imported, as pandas, pyplot and ipywidgets do.
-HEAVY = ("accelerate", "albumentations", "ipykernel.kernelapp", "matplotlib.figure", "scipy.ndimage", "segmentation_models_pytorch", "torch",
-         "torch.distributed.run")
+# None that looks at the notebook when it is imported, as pandas, pyplot and ipywidgets do. multiprocessing.spawn remembers the Python
+# that imports it first: it must be the real one, as what is forked inherits no pipes.
+HEAVY = ("accelerate", "albumentations", "ipykernel.kernelapp", "matplotlib.figure", "multiprocessing.spawn", "scipy.ndimage",
+         "segmentation_models_pytorch", "torch", "torch.distributed.run")
 
 
 def start(env: dict, folder: str = "", executable: str = sys.executable, heavy: tuple = HEAVY) -> list[str]:
@@ -102,7 +103,7 @@ def child(call: socket.socket, address: str):
 
 
 def ended(run, *args):
-    "Do it, then end as Python ends, but leave the packages to the system: to take torch apart costs a second, and triton 3.9 then complains."
+    "Do it, then end as Python ends, but leave the packages to the system: to take torch apart takes a second, and triton 3.9 complains."
     import atexit, threading
     status = 0
     try: run(*args)
