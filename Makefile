@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo 'make demo     the main job, from nothing to a trained model and its results, on the built-in phantom'
 	@echo 'make test     every test: export, notebooks, saved outputs, tests/'
-	@echo 'make quick    the tests that need no notebook executed, no browser and no training: in under 2 minutes'
+	@echo 'make quick    the tests that need no notebook executed, no browser and no training: about 2 minutes'
 	@echo 'make test-slow  10,000 damaged scans; rows of the tables; the kernel with the versions of Kaggle, and every test with torch 2.7.1 (P100): two new environments of 6 GB'
 	@echo 'make lessons  after editing nbs/: export, run every notebook and save its outputs, clean; the sidebar, the map, README.md'
 	@echo 'make map      the modules by floor, with lines and imports'
