@@ -80,11 +80,10 @@ def _with_probes(nb) -> list:
     return cells
 
 
-def run(path: Path, timeout_s: int = 600, probe: bool = False, data: Path | str = ""):
+def run(path: Path, timeout_s: int = 600, probe: bool = False):
     """Execute a notebook from top to bottom in a new kernel; its executed copy. Raises at the first cell that fails.
-    With `probe`, its explorers and solutions are tried as well: what was found is a list, `metadata.probes`.
-    `data`: a folder in Kaggle's layout, for the lessons that use one where it is named."""
-    return run_cells(read(path), timeout_s, probe, data)
+    With `probe`, its explorers and solutions are tried as well: what was found is a list, `metadata.probes`."""
+    return run_cells(read(path), timeout_s, probe)
 
 
 def environment() -> dict:
@@ -101,7 +100,7 @@ def warm() -> list[str]:
 
 
 def run_cells(nb, timeout_s: int = 600, probe: bool = False, data: Path | str = ""):
-    "`run`, for a notebook in memory."
+    "`run`, for a notebook in memory. `data`: a folder in Kaggle's layout, for the lessons that use one where it is named."
     for c in nb.cells:
         if c.cell_type == "code": c.outputs, c.execution_count = [], None
     kept = list(nb.cells)
