@@ -87,7 +87,7 @@ def stage(kind: str, start, seed: int, a) -> dict:
     copies = start if kind == "demo" else recipe.pop("copies", 1)
     made = {k.partition(".")[2]: recipe.pop(k) for k in [*recipe] if k.startswith("phantom.")}
     if kind == "demo" and not a.epochs_fixed: recipe["epochs"] = max(1, round(recipe["epochs"]/copies))
-    config = asdict(TrainConfig(**{**recipe, "seed": seed, "patience": recipe["epochs"]}))
+    config = asdict(TrainConfig(**{**recipe, "seed": seed}))
     found = dict(config=config, start=start if kind != "demo" else None, keep="best" if kind == "demo" else "last")
     if kind == "real": return found | dict(data="real", fold=None)
     n_valid = 24 if made["n_medseg"] >= 48 else max(1, made["n_medseg"]//4)       # these stay as many

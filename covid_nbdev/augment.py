@@ -143,13 +143,14 @@ def dataloaders(
     batch_size: int = 8,       # slices
     seed: int = 42,            # of the order and the augmentations
     workers: int = 0,          # loader processes beside the main one
+    crop_size=None,            # side of the training crops, divisible by 32; None: size
     **augment,                 # for train_transforms: rotate, smallest_crop, flip, gain, offset_hu
 ) -> Loaders:
     "Loaders over the store's rows. Set `loader.dataset.epoch` before each epoch."
     check_trainable(store)
     rows = split(store)
     std, n = Standardizer.fit(store.images[r] for r in rows.train), min(batch_size, len(rows.train))
-    transforms = train_transforms(size, store.size, **augment)
+    transforms = train_transforms(crop_size or size, store.size, **augment)
     train = SliceDataset(store, rows.train, std, transforms, seed)
     valid = SliceDataset(store, rows.valid, std, valid_transforms(size), seed)
     common = dict(num_workers=workers, worker_init_fn=_start_loader, persistent_workers=workers > 0,

@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -77,12 +78,6 @@ def _start_run(data: Path, run: Path, config, force: bool) -> None:
     if not is_store(data): _print_report(Store(run/"store"))
 
 # %% ../nbs/23_cli.ipynb #6c6b362b
-def _resumed(run: Path, given: dict):
-    "The settings of a run that goes on. `train_run` says which of those given now may be others."
-    from dataclasses import replace
-    from covid_nbdev.run import load_config
-    return replace(load_config(run), **given).check(start=False)
-
 def _print_results(run: Path, store, history, config, device) -> None:
     "Measure a finished training, and show it."
     from covid_nbdev.devices import memory_advice
@@ -103,12 +98,13 @@ def covid_train(
     epochs: int = None,        # passes over the training slices; with patience, at most (30)
     batch_size: int = None,    # slices per step (8)
     size: int = None,          # side of the network's input, a multiple of 32 (256)
+    crop_size: int = None,     # side of the training crops: smaller is faster (that of the input)
     lr: float = None,          # highest learning rate of the one-cycle schedule (0.001)
     encoder: str = None,       # any of segmentation-models-pytorch's, or lite2 (efficientnet-b2)
     weights: str = None,       # none, imagenet, phantom (computed patients first), or a file of weights (none)
     upsample: str = None,      # transpose, the deck's, or nearest (transpose)
     patience: int = None,      # stop after so many epochs without a better one, the deck's: 7 (never)
-    best: str = None,          # what makes an epoch better: valid_loss, the deck's, or lesion_miou (valid_loss)
+    best: str = None,          # which epoch is kept, by valid_loss, the deck's, or lesion_miou; or last (valid_loss)
     seed: int = None,          # of weights, order and augmentation (42)
     workers: int = None,       # loader processes beside the main one (0)
     rotate: float = None,      # augmentation: degrees to either side; the deck's full circle is 180 (20)
@@ -117,15 +113,17 @@ def covid_train(
     class_weights: str = None, # balanced: rare classes count more in the cross-entropy (none)
     precision: str = None,     # fp32, fp16, bf16, or auto: what the device is good at (auto)
     accumulate: int = None,    # batches whose gradients are added up before a step (1)
+    tta: bool = None,          # predictions average over the slice and its mirror image, now and later
     gpus: int = 1,             # share each batch out over so many; 0: all that can be used
     device: str = "auto",      # auto: a GPU that works, else the CPU; cuda or mps (Apple's): that or an error; cpu
     resume: bool = False,      # go on with an interrupted run, with its settings; with --epochs, to more epochs
     force: bool = False,       # move an earlier run aside and start anew
 ):
     "Train an EfficientNet / U-Net++, keep the best model, measure it. Not for diagnosis. Defaults in parentheses."
-    settings = dict(epochs=epochs, batch_size=batch_size, size=size, lr=lr, encoder=encoder, weights=weights,
-                    upsample=upsample, patience=patience, best=best, seed=seed, workers=workers, rotate=rotate,
-                    jitter=jitter, loss=loss, class_weights=class_weights, precision=precision, accumulate=accumulate)
+    settings = dict(epochs=epochs, batch_size=batch_size, size=size, crop_size=crop_size, lr=lr, encoder=encoder,
+                    weights=weights, upsample=upsample, patience=patience, best=best, seed=seed, workers=workers,
+                    rotate=rotate, jitter=jitter, loss=loss, class_weights=class_weights, precision=precision,
+                    accumulate=accumulate, tta=tta)
     settings = {name: value for name, value in settings.items() if value is not None}
     data, run = Path(data), Path(run)
     first = int(os.environ.get("RANK", 0)) == 0      # accelerate launch starts this command once for each GPU
@@ -139,11 +137,12 @@ def covid_train(
     from accelerate import PartialState
     from covid_nbdev.devices import check_gpu
     from covid_nbdev.pretrain import pretrain
-    from covid_nbdev.run import lock_run, train_parallel, train_run
+    from covid_nbdev.run import load_config, lock_run, train_parallel, train_run
     from covid_nbdev.train import TrainConfig
     device = check_gpu(device, print if first else lambda line: None)
     if weights == "none": settings["weights"] = None
-    config = _resumed(run, settings) if resume else TrainConfig(**settings).check()
+    if resume: config = replace(load_config(run), **settings).check(start=False)     # train_run says what may differ
+    else: config = TrainConfig(**settings).check()
     if first and not resume: _start_run(data, run, config, force)
     if "WORLD_SIZE" in os.environ: PartialState(cpu=device.type != "cuda").wait_for_everyone()
     store = Store(run/"store" if (run/"store").is_dir() else data)
@@ -168,7 +167,7 @@ def covid_predict(
     out: str,      # new folder: labels.npy, an overlay per slice, extent.csv, summary.html, of a scan labels.nii.gz
     series: _SERIES = None,  # of DICOM: number in the list of series (the largest axial one); 0: list them
     dicom_seg: bool = False,  # of DICOM: also labels.dcm, a segmentation that names the patient as the source does
-    tta: bool = False,  # test-time augmentation: average with the mirrored slice, twice the time
+    tta: bool = False,  # average with the mirrored slice, as some runs do anyway: twice the time
     min_px: int = 0,    # drop lesion areas with fewer pixels of the slice; 0 keeps all
 ):
     "Segment a scan. labels.nii.gz: 0 background, 1 ground glass, 2 consolidation, 3 other lung. Not for diagnosis."
@@ -176,7 +175,7 @@ def covid_predict(
     from covid_nbdev.results import Predictor
     from covid_nbdev.scans import read_scan
     if series == 0: return print(*list_series(input), "nothing was written: choose one by its number", sep="\n")
-    predictor, scan = Predictor(run, tta=tta, min_px=min_px), read_scan(input, series, headers=dicom_seg)
+    predictor, scan = Predictor(run, tta=tta or None, min_px=min_px), read_scan(input, series, headers=dicom_seg)
     for line in scan.notes: print(f"note: {line}")
     for name, why in list(scan.skipped.items())[:20]: print(f"left out: {name}: {why}")
     if len(scan.skipped) > 20: print(f"left out: {len(scan.skipped) - 20} more files")
@@ -205,7 +204,7 @@ def covid_submission(
     run: str,      # folder of a training run
     data: str,     # a store, or a folder with Kaggle's files
     out: str,      # the .csv to write
-    tta: bool = False,  # test-time augmentation: average with the mirrored slice, twice the time
+    tta: bool = False,  # average with the mirrored slice, as some runs do anyway: twice the time
     min_px: int = 0,    # drop lesion areas with fewer pixels of the slice; 0 keeps all
     submit: bool = False,  # submit it to the competition as well, with Kaggle's client
     message: str = "",     # with --submit: a note that Kaggle shows beside the score (the run's name)
@@ -216,7 +215,7 @@ def covid_submission(
     slices = _test_slices(data)
     from covid_nbdev.report import write_submission
     from covid_nbdev.results import Predictor, predict
-    n = write_submission(out, predict(Predictor(run, tta=tta, min_px=min_px), slices))
+    n = write_submission(out, predict(Predictor(run, tta=tta or None, min_px=min_px), slices))
     print(f"{n} lines for {len(slices)} test slices in {out}")
     if submit: print(client.submit(out, message or f"covid_nbdev {Path(run).resolve().name}"))
 
@@ -274,7 +273,8 @@ def covid_kernel(
 
 # %% ../nbs/23_cli.ipynb #d34322ec
 _DEMO = dict(phantom=dict(n_radiopaedia=16, n_medseg=152, n_test=4, size=256, seed=0),
-             train=dict(epochs=16, batch_size=4, size=96, lr=3e-3, rotate=10, jitter=0.15, seed=0, loss="ce+dice"))
+             train=dict(encoder="lite2", upsample="nearest", epochs=9, batch_size=4, size=128, crop_size=96, lr=3e-3,
+                        rotate=10, jitter=0.15, seed=0, loss="ce+dice", best="last", tta=True))
 _MARK = "made_by_covid_demo.txt"
 
 def _remove_demo(folder: Path) -> None:
@@ -294,7 +294,7 @@ def _make_demo(folder: Path) -> dict:
     from covid_nbdev.report import write_results
     from covid_nbdev.run import train_run
     from covid_nbdev.train import TrainConfig
-    print(f"3/4  training efficientnet-b2 / U-Net++ from scratch on {store} …")
+    print(f"3/4  training EfficientNet-lite2 / U-Net++ from scratch on {store} …")
     train_run(store, folder, TrainConfig(**_DEMO["train"]))
     print("4/4  measuring, drawing, writing the submission …")
     metrics = write_results(folder, store)
@@ -306,7 +306,7 @@ def _make_demo(folder: Path) -> dict:
 def covid_demo(
     run: str = "runs/demo",    # folder of the demo; an earlier demo there is replaced once the new one is complete
 ):
-    "The whole way in 3 to 7 minutes on 2 cores: computed patients, store, training, results, submission."
+    "The whole way in about 3 minutes on 2 cores: computed patients, store, training, results, submission."
     start, given, run = time.perf_counter(), Path(run), Path(os.path.abspath(run))
     fresh, old = run.with_name(f".{run.name}.new"), run.with_name(f".{run.name}.old")
     if (old/_MARK).is_file() and not run.exists(): rename(old, run)     # a demo was killed between two renames

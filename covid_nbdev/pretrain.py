@@ -53,7 +53,7 @@ def recipe(
     first = TrainConfig(epochs=epochs, patience=max(epochs, 1), size=min(config.size, 256), batch_size=8, lr=3e-3,
                         rotate=10, loss="ce+dice", **same)
     settings = asdict(first.check())
-    for name in ("weights", "workers", "jitter"): del settings[name]      # the first two decide nothing; no jitter here
+    for name in ("weights", "workers", "jitter", "crop_size", "tta"): del settings[name]     # decide nothing here
     return first, {"phantom": PHANTOM_VERSION, "slices": slices} | settings
 
 def _entry(settings: dict) -> Path:

@@ -130,7 +130,9 @@ def model_card(
     sources: dict,       # slices per source
 ) -> str:                # Markdown
     "What was trained on what, what was measured, what it is not for."
-    chosen_by = "highest lesion mIoU" if config.get("best") == "lesion_miou" else "lowest loss"
+    best, twice = config.get("best", "valid_loss"), config.get("tta")
+    chosen_by = {"valid_loss": "the lowest loss", "lesion_miou": "the highest lesion mIoU"}.get(best)
+    chosen_by = f"that with {chosen_by} on the validation slices" if chosen_by else "the last; no slices chose it"
     start = config["weights"] or "random"
     if first := metrics.get("pretrained"):
         start = (f"pretrained on {first['patients']} computed patients, no real data ({first['train_slices']} slices, "
@@ -139,13 +141,16 @@ def model_card(
 - Weights at the start: {start}
 - Data: {', '.join(f'{n} slices of {s}' for s, n in sources.items())}
 - Split: {metrics['n_train']} training slices, {metrics['n_valid']} validation slices (the deck's split)
-- Training: size {metrics['train_size']}, loss {config['loss']}, class weights {config['class_weights']}, \
-batch {config['batch_size']}, learning rate {config['lr']}, seed {config['seed']}
-- Best epoch: {metrics['epoch']} of at most {config['epochs']}, that with the {chosen_by} on the validation slices"""
+- Input: size {metrics['train_size']}{', asked twice: as it is and mirrored' if twice else ''}
+- Training: crops of {config.get('crop_size') or metrics['train_size']}, loss {config['loss']}, class weights \
+{config['class_weights']}, batch {config['batch_size']}, learning rate {config['lr']}, seed {config['seed']}
+- Epoch: {metrics['epoch']} of at most {config['epochs']}, {chosen_by}"""
     decided = "stopped the training and chose its epoch" if config.get("patience") else "chose the training's epoch"
+    chose = f"These slices also {decided}: the scores are a little too good." if best != "last" else \
+        "These slices decided nothing in the training."
     limits = f"""## Limits
 
-- These slices also {decided}: the scores are a little too good.
+- {chose}
 - {metrics['n_valid']} slices are few; the intervals say how few.
 - The competition's cases are all confirmed COVID-19, without controls. Ground glass has many other causes: this is
   segmentation, not detection.

@@ -39,12 +39,13 @@ class Predictor:
     def __init__(self,
         run,              # a run's folder, or its best.safetensors
         device=None,      # torch device; a supported GPU or the CPU if None
-        tta=False,        # test-time augmentation: average with the mirrored slice's prediction
+        tta=None,         # test-time augmentation: average with the mirrored slice; None: as the run
         min_px=0,         # small-component cleaning: smaller lesion areas are dropped; 0 keeps all
     ):
         _check_min_px(min_px)
-        self.device, self.tta, self.min_px = device or check_gpu(), tta, min_px
+        self.device, self.min_px = device or check_gpu(), min_px
         self.model, self.about = load_model(run, self.device)
+        self.tta = self.about.get("tta", False) if tta is None else tta
         self.resize = valid_transforms(self.about["size"])
 
 # %% ../nbs/16_results.ipynb #d22678b9

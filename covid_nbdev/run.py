@@ -106,8 +106,9 @@ def after_epoch(self: _Keeper, learn: Learner) -> None:
     state = {name: part.state_dict() for name, part in self.parts.items()}
     if learn.stale == 0:
         about = dict(encoder=config.encoder, upsample=config.upsample, size=config.size, classes=CLASSES,
-                     in_channels=1, standardizer=learn.loaders.standardizer.to_dict(), epoch=len(learn.history),
-                     best=config.best, valid_loss=row["valid_loss"], lesion_miou=row.get("valid_lesion_miou"))
+                     in_channels=1, tta=config.tta, standardizer=learn.loaders.standardizer.to_dict(),
+                     epoch=len(learn.history), best=config.best, valid_loss=row["valid_loss"],
+                     lesion_miou=row.get("valid_lesion_miou"))
         if self.pretrained: about["pretrained"] = self.pretrained
         tensors = {k: v.detach().cpu().contiguous() for k, v in state["model"].items()}
         data = safetensors.torch.save(tensors, {"covid_nbdev": json.dumps(about)})
@@ -241,8 +242,8 @@ def _set_up(store: Store, config: TrainConfig, going_on: bool, device, start) ->
     if not isinstance(device, torch.device): device = check_gpu(device)
     accelerator = launched_accelerator(device)
     torch.manual_seed(config.seed)
-    loaders = dataloaders(store, config.size, config.batch_size, config.seed, config.workers, rotate=config.rotate,
-                          gain=config.jitter, offset_hu=500*config.jitter)
+    loaders = dataloaders(store, config.size, config.batch_size, config.seed, config.workers, config.crop_size,
+                          rotate=config.rotate, gain=config.jitter, offset_hu=500*config.jitter)
     if going_on and config.weights: model = bare_model(config.encoder, config.upsample)      # last.pt has the weights
     else: _try_network(model := build_model(config.encoder, start or config.weights, config.upsample), config)
     placed(model, accelerator.device if accelerator else device)

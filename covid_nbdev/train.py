@@ -32,12 +32,13 @@ class TrainConfig:
     epochs: int = 30                 # passes over the training slices; with patience, at most
     batch_size: int = 8              # slices that go through the network together, over all GPUs
     size: int = 256                  # side of the network's input in pixels, divisible by 32
+    crop_size: int | None = None     # side of the training crops, divisible by 32; None: size
     lr: float = 1e-3                 # the highest learning rate of the one-cycle schedule
     encoder: str = "efficientnet-b2" # any of segmentation-models-pytorch, or lite2
     weights: str | None = None       # None, "imagenet", "phantom" (computed patients first), a file
     upsample: str = "transpose"      # or "nearest"
     patience: int | None = None      # stop after so many epochs without a better one; None: never
-    best: str = "valid_loss"         # what makes an epoch better, the deck's; or "lesion_miou"
+    best: str = "valid_loss"         # what makes an epoch better, the deck's; "lesion_miou"; "last"
     seed: int = 42                   # of weights, order and augmentation
     workers: int = 0                 # loader processes beside the main one
     rotate: float = 20               # augmentation: degrees to either side
@@ -46,20 +47,25 @@ class TrainConfig:
     class_weights: str = "none"      # or "balanced": rare classes count more in the cross-entropy
     precision: str = "auto"          # fp32, fp16, bf16; auto: what the device is good at
     accumulate: int = 1              # batches whose gradients are added up before a step
+    tta: bool = False                # predict twice: the slice, and its mirror image
 
 # %% ../nbs/14_train.ipynb #8d6f2dc7
-BEST = {"valid_loss": "validation loss", "lesion_miou": "lesion mIoU"}    # what can be the best
+BEST = {"valid_loss": "validation loss", "lesion_miou": "lesion mIoU", "last": "epoch"}
+# the history's column, and its sign, so that the lower is the better
+_SCORE = {"valid_loss": ("valid_loss", 1), "lesion_miou": ("valid_lesion_miou", -1),
+          "last": ("epoch", -1)}
 _AT_LEAST_1 = dict.fromkeys(("epochs", "batch_size", "accumulate"), (lambda v: v >= 1, "1 or more"))
 _LIMITS = _AT_LEAST_1 | {
     "patience": (lambda v: v is None or v >= 1, "1 or more, or None: all epochs"),
     "size": (lambda v: v >= 32 and v % 32 == 0, "a multiple of 32, such as 256"),
+    "crop_size": (lambda v: v is None or v >= 32 and v % 32 == 0, "a multiple of 32, or None"),
     "lr": (lambda v: 0 < v <= 100, "a learning rate above 0, such as 0.001"),
     "seed": (lambda v: 0 <= v < 2**63, "a whole number from 0 to 2**63 - 1"),
     "workers": (lambda v: v >= 0, "0 or more"),
     "rotate": (lambda v: 0 <= v <= 180, "0 to 180 degrees"),
     "jitter": (lambda v: 0 <= v <= 0.5, "0 to 0.5"),
     "upsample": (lambda v: v in ("transpose", "nearest"), "transpose or nearest"),
-    "best": (lambda v: v in BEST, "valid_loss or lesion_miou"),
+    "best": (lambda v: v in BEST, "valid_loss, lesion_miou or last"),
     "class_weights": (lambda v: v in ("none", "balanced"), "none or balanced")}
 
 # %% ../nbs/14_train.ipynb #2d913641
@@ -69,7 +75,8 @@ def _checked(field, value):
     if isinstance(value, np.generic): value = value.item()
     if isinstance(value, os.PathLike): value = os.fspath(value)
     kinds = (int, float) if field.type is float else field.type
-    if isinstance(value, bool) or not isinstance(value, kinds) or not fine(value):
+    right_kind = isinstance(value, kinds) and isinstance(value, bool) == (field.type is bool)
+    if not right_kind or not fine(value):
         raise BadInput(f"{field.name} {value!r}", expected or f"something like {field.default!r}")
     return value
 
@@ -89,8 +96,10 @@ def check(self: TrainConfig,
 ) -> TrainConfig:
     "Raise `BadInput` for settings that can't work, before anything is written. Returns itself."
     for f in fields(self): setattr(self, f.name, _checked(f, getattr(self, f.name)))
-    if self.batch_size < 2 and self.size < 64:
+    if self.batch_size < 2 and (self.crop_size or self.size) < 64:
         raise BadInput("batches of 1 at 32 pixels", "a larger batch or size")
+    if self.patience and self.best == "last":
+        raise BadInput("patience, and best last", "one of them", "with last no epoch is better")
     choose_precision(self.precision, (8, 0))      # the name alone: the device is looked at later
     loss_function(self.loss)
     if valid and self.best == "lesion_miou" and not class_pixels(*valid)[:, :2].any():
@@ -204,8 +213,8 @@ HISTORY = ["epoch", "train_loss", "valid_loss", "train_miou", "valid_miou", "val
 @patch
 def score(self: Learner) -> float:
     "Of the last epoch: the lower, the better."
-    row = self.history[-1]
-    return row["valid_loss"] if self.config.best == "valid_loss" else -row["valid_lesion_miou"]
+    column, sign = _SCORE[self.config.best]
+    return sign*self.history[-1][column]
 
 @patch(as_prop=True)
 def is_over(self: Learner) -> bool:
@@ -254,8 +263,8 @@ def plot_history(
     "Loss and mIoU per epoch, with the best epoch marked, and where early stopping ended the run."
     fig, axs = plt.subplots(1, 2, figsize=(9, 3))
     config, last = config or TrainConfig(), history["epoch"].iloc[-1]
-    score = history["valid_loss"] if config.best == "valid_loss" else -history["valid_lesion_miou"]
-    best, hues = history["epoch"][score.idxmin()], ("#0072B2", "#D55E00", "#009E73")
+    (column, sign), hues = _SCORE[config.best], ("#0072B2", "#D55E00", "#009E73")
+    best = history["epoch"][(sign*history[column]).idxmin()]
     columns = ["train_loss", "valid_loss"], ["train_miou", "valid_miou", "valid_lesion_miou"]
     for ax, names, title in zip(axs, columns, ("loss", "mIoU, training size")):
         for name, hue, what in zip(names, hues, ("training", "validation", "valid. lesions")):

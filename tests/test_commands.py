@@ -32,9 +32,9 @@ VALUES = {
     "covid_phantom": dict(n_radiopaedia=[2, 0], n_medseg=[2], n_test=[2], size=[96], seed=[1], labels=["truth"]),
     "covid_etl": dict(download=[True]),
     "covid_train": dict(
-        epochs=[1, 100], batch_size=[4], size=[32, 96], lr=["3e-4", 1], encoder=["efficientnet-b0", "resnet18", "lite2"],
-        weights=["none", "phantom", FILE], upsample=["nearest"], patience=[1], best=["lesion_miou"], seed=[0], workers=[2], rotate=[180, 0, 7.5], jitter=[.15],
-        loss=["ce+dice"], class_weights=["balanced", "none"], precision=["fp32", "bf16"], accumulate=[3], gpus=[2, 0], device=["cpu"],
+        epochs=[1, 100], batch_size=[4], size=[32, 96], crop_size=[32], lr=["3e-4", 1], encoder=["efficientnet-b0", "resnet18", "lite2"],
+        weights=["none", "phantom", FILE], upsample=["nearest"], patience=[1], best=["lesion_miou", "last"], seed=[0], workers=[2], rotate=[180, 0, 7.5], jitter=[.15],
+        loss=["ce+dice"], class_weights=["balanced", "none"], precision=["fp32", "bf16"], accumulate=[3], tta=[True], gpus=[2, 0], device=["cpu"],
         resume=[True], force=[True]),
     "covid_predict": dict(series=[2], dicom_seg=[True], tta=[True], min_px=[5]),
     "covid_submission": dict(tta=[True], min_px=[5], submit=[True], message=["a note"]),

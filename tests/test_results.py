@@ -151,7 +151,11 @@ def test_the_card_says_what_chose_the_epoch(tiny_run):
     without = {k: v for k, v in config.items() if k != "best"}
     for settings, words in ((without, "lowest loss"), (config | {"best": "valid_loss"}, "lowest loss"), (config | {"best": "lesion_miou"}, "highest lesion mIoU")):
         assert f"that with the {words} on the validation slices" in model_card(settings, metrics, {"medseg": 16})
-    assert "lowest loss" in (tiny_run/"model_card.md").read_text(encoding="utf-8")
+        assert "These slices also chose the training's epoch" in model_card(settings, metrics, {"medseg": 16})
+    last = model_card(config | dict(best="last", crop_size=32, tta=True), metrics, {"medseg": 16})
+    assert "the last; no slices chose it" in last and "decided nothing" in last and "too good" not in last
+    assert "crops of 32" in last and "asked twice" in last
+    assert "lowest loss" in (card := (tiny_run/"model_card.md").read_text(encoding="utf-8")) and "asked twice" not in card
 
 
 def test_no_lung_is_no_extent():

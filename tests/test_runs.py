@@ -84,7 +84,8 @@ def stop_after(n):
 # ---- settings are checked wherever a training starts
 
 WRONG = [dict(class_weights="balance"), dict(patience=0), dict(size=100), dict(best="miou"), dict(upsample="bilinear"), dict(loss="mse"),
-         dict(precision="fp8"), dict(epochs=2.5), dict(lr="0.1"), dict(rotate=200), dict(jitter=.6), dict(jitter=-.1), dict(epochs=True), dict(seed=-1), dict(accumulate=0)]
+         dict(precision="fp8"), dict(epochs=2.5), dict(lr="0.1"), dict(rotate=200), dict(jitter=.6), dict(jitter=-.1), dict(epochs=True), dict(seed=-1), dict(accumulate=0),
+         dict(crop_size=48), dict(crop_size=0), dict(tta=1), dict(tta="yes")]
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda w: next(iter(w)))
@@ -161,6 +162,46 @@ def test_history_counts_lesions(store, tmp_path, capsys):
     assert f"lesions {history['valid_lesion_miou'][1]:.3f}" in line and "epoch   2/3" in line
 
 
+def test_the_last_epoch_is_kept(store, tmp_path, scripted, cli, measured):
+    "However bad it is; an interrupted run keeps its last, too. Patience would wait in vain."
+    with pytest.raises(BadInput, match="patience, and best last"): TrainConfig(best="last", patience=3).check(start=False)
+    settings = dict(best="last", patience=None, epochs=4)
+    scripted([1, 1, 9, 9, 9], [.5, .4, .1, .1, .1])
+    history = trained(store, tmp_path/"run", **settings)
+    assert load_model(tmp_path/"run")[1]["epoch"] == 4
+    assert "best epoch: 4" in [t.get_text() for t in plot_history(history, load_config(tmp_path/"run")).axes[0].get_legend().get_texts()]
+    model, loaders = dot(), dataloaders(store, 32)
+    scripted([1, 9])
+    fit(model, loaders, TrainConfig(**CONFIG | dict(best="last", patience=None, epochs=2)), [(kept := Kept())])
+    assert torch.equal(model[0].weight, kept.weight)
+    scripted([1]*8)
+    with pytest.raises(KeyboardInterrupt): trained(store, tmp_path/"cut", on_epoch=stop_after(2), **settings)
+    assert load_model(tmp_path/"cut")[1]["epoch"] == 2
+    trained(store, tmp_path/"cut", resume=True, **settings)
+    assert load_model(tmp_path/"cut")[1]["epoch"] == 4
+
+
+class Kept:
+    "A callback: the weights after the last epoch."
+    def after_epoch(self, learn): self.weight = learn.model[0].weight.detach().clone()
+
+
+def test_smaller_crops_in_training(store, tmp_path, cli, measured):
+    "Training sees crops of crop_size, validation whole slices of size; the run's input stays `size`. Resuming is exact."
+    sides = []
+    class Look:
+        def after_batch(self, learn): sides.append(("train", learn.loaders.train.dataset[0][0].shape[-1]))
+        def before_validate(self, learn): sides.append(("valid", learn.loaders.valid.dataset[0][0].shape[-1]))
+    config = TrainConfig(**CONFIG | dict(size=64, crop_size=32, epochs=1))
+    fit(dot(), dataloaders(store, 64, 8, crop_size=config.crop_size), config, [Look()])
+    assert set(sides) == {("train", 32), ("valid", 64)}
+    whole, crops = (trained(store, tmp_path/name, size=64, **more) for name, more in (("plain", {}), ("crops", dict(crop_size=32))))
+    assert not whole.train_loss.equals(crops.train_loss) and load_model(tmp_path/"crops")[1]["size"] == 64
+    with pytest.raises(KeyboardInterrupt): trained(store, tmp_path/"run", on_epoch=stop_after(1), size=64, crop_size=32)
+    trained(store, tmp_path/"run", resume=True, size=64, crop_size=32)
+    same(tmp_path/"run", tmp_path/"crops")
+
+
 @pytest.mark.parametrize("best, epoch, epochs", [("valid_loss", 2, 4), ("lesion_miou", 3, 5)])
 def test_what_is_best(store, tmp_path, scripted, best, epoch, epochs):
     "Which epoch is kept, what patience counts, what the curves mark."
@@ -200,7 +241,7 @@ def test_best_by_command(store, tmp_path, cli, measured):
     status, _, err = cli("covid_train", store.path, tmp_path/"run", "--best", "lesion_miou", "--epochs", 1, "--size", 32)
     assert status == 0 and load_model(tmp_path/"run")[1]["best"] == "lesion_miou", err
     one_line(cli("covid_train", store.path, tmp_path/"run", "--resume", "--best", "valid_loss"), "best valid_loss", "best lesion_miou")
-    one_line(cli("covid_train", store.path, tmp_path/"other", "--best", "loss"), "valid_loss or lesion_miou")
+    one_line(cli("covid_train", store.path, tmp_path/"other", "--best", "loss"), "valid_loss, lesion_miou or last")
     assert not (tmp_path/"other").exists()
 
 
@@ -279,7 +320,7 @@ def test_the_fingerprint_is_taken_once(store, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name, value", [("lr", .1), ("seed", 2), ("rotate", 0), ("jitter", .2), ("batch_size", 4), ("size", 64), ("patience", 3), ("encoder", "resnet18"),
-                                         ("upsample", "nearest"), ("loss", "ce+dice"), ("class_weights", "balanced"), ("precision", "bf16"), ("accumulate", 2),
+                                         ("upsample", "nearest"), ("loss", "ce+dice"), ("class_weights", "balanced"), ("precision", "bf16"), ("accumulate", 2), ("crop_size", 64),
                                          ("weights", "imagenet"), ("epochs", 2)])
 def test_other_settings_are_refused_by_name(store, tmp_path, cli, name, value):
     with pytest.raises(KeyboardInterrupt): trained(store, tmp_path/"run", on_epoch=stop_after(1))

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from conftest import heeds_ctrl_c
 from covid_nbdev.augment import dataloaders
@@ -13,6 +15,7 @@ from covid_nbdev.core import BadInput
 from covid_nbdev.etl import Store, build_store, split
 from covid_nbdev.evidence import lesion_detection
 from covid_nbdev.metrics import ConfusionMatrix, hausdorff95, surface_dice
+from covid_nbdev.report import write_results
 from covid_nbdev.results import Predictor
 from covid_nbdev.run import load_model, train_run
 from covid_nbdev.train import HISTORY
@@ -124,6 +127,26 @@ def test_asked_twice(tiny_run, layout, tmp_path, cli):
     assert (a == b[:, :, ::-1]).mean() > .999          # ties at float precision may fall either way
     assert cli("covid_predict", tiny_run, tmp_path/"five.npy", tmp_path/"once")[0] == 0
     assert (a != np.load(tmp_path/"once"/"labels.npy")).any()
+
+
+def test_a_run_that_always_asks_twice(tiny_run, store, tmp_path, cli):
+    "Its model says so: what is predicted and measured later is averaged, too, unless one says otherwise."
+    run = shutil.copytree(tiny_run, tmp_path/"run")
+    with safe_open(tiny_run/"best.safetensors", "pt") as f: about = json.loads(f.metadata()["covid_nbdev"])
+    assert about["tta"] is False and Predictor(tiny_run).tta is False and Predictor(tiny_run, tta=True).tta is True
+    save_file(load_file(tiny_run/"best.safetensors"), run/"best.safetensors", {"covid_nbdev": json.dumps(about | {"tta": True})})
+    assert Predictor(run).tta is True and Predictor(run, tta=False).tta is False
+    hu = np.array(store.images[split(store).valid[0]])
+    assert torch.equal(Predictor(run).logits(hu), Predictor(tiny_run, tta=True).logits(hu))
+    metrics = write_results(run, store, progress=False)
+    valid = [np.array(store.images[r]) for r in split(store).valid]
+    np.save(tmp_path/"valid.npy", np.stack(valid))
+    assert cli("covid_predict", run, tmp_path/"valid.npy", tmp_path/"out")[0] == 0
+    found = np.load(tmp_path/"out"/"labels.npy")
+    assert metrics["miou"] == pytest.approx(ConfusionMatrix().update(found, np.stack([store.labels[r] for r in split(store).valid])).miou())
+    del about["tta"]        # as older versions wrote it
+    save_file(load_file(tiny_run/"best.safetensors"), run/"best.safetensors", {"covid_nbdev": json.dumps(about)})
+    assert Predictor(run).tta is False
 
 
 def test_submission(tiny_run, store, layout, tmp_path, cli):
