@@ -3,7 +3,6 @@
     python benchmarks/kernel_recipe.py REAL                       REAL: a folder in Kaggle's layout; hours without a GPU
     python benchmarks/kernel_recipe.py REAL --rows none-ce-256 phantom-ce-256 --seeds 0
     python benchmarks/kernel_recipe.py REAL --table               the table of what is measured already
-    python benchmarks/kernel_recipe.py REAL --table --write       covid_nbdev/tables/kernel.csv, too
 
 A row is start-loss-size: `none` (random weights) or `phantom` (computed patients first, as `pretrain` makes them); ce or ce+dice;
 the side of the network's input. EfficientNet-b2 / U-Net++, one-cycle to 1e-3, 40 epochs, the weights of the last one: no slice
@@ -18,7 +17,7 @@ Several of these processes may run side by side: they share the work. What is me
 """
 import argparse, json, os, time
 from dataclasses import asdict, replace
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,7 +27,6 @@ import safetensors.torch
 import torch
 from filelock import FileLock, Timeout
 
-from common import write_table
 from covid_nbdev.augment import dataloaders
 from covid_nbdev.devices import check_gpu, placed
 from covid_nbdev.evidence import paired_difference
@@ -41,7 +39,7 @@ from covid_nbdev.train import fit, TrainConfig
 from transfer import lesion_miou, matrices, phantom_code, Real, short
 
 ROWS = [f"{start}-{loss}-{size}" for start in ("none", "phantom") for loss in ("ce", "ce+dice") for size in (256, 512)]
-RECIPE = dict(epochs=40, batch_size=8, lr=1e-3)
+RECIPE = dict(epochs=40, batch_size=8, lr=1e-3, best="last")
 LOOKS = {"once": False, "flip": True}      # the mirrored slice is asked, too, and the logits are averaged
 
 
@@ -51,18 +49,13 @@ def config_of(row: str, seed: int, a) -> TrainConfig:
     return TrainConfig(**RECIPE | a.change | settings).check(start=False)
 
 
-class LastEpoch:
-    "A callback: the weights of the last epoch stay."
-    def after_epoch(self, learn): learn.best_weights = None
-
-
 def trained(config: TrainConfig, store, folder: Path, device) -> Path:
     "A network of this recipe, as a run's best.safetensors."
     start = pretrain(config, device=device, progress=False) if config.weights else None
     torch.manual_seed(config.seed)
     loaders = dataloaders(store, config.size, config.batch_size, config.seed, rotate=config.rotate)
     model = placed(build_model(config.encoder, start, config.upsample), device)
-    history = fit(model, loaders, replace(config, weights=None), [LastEpoch()])
+    history = fit(model, loaders, replace(config, weights=None))
     about = dict(encoder=config.encoder, upsample=config.upsample, size=config.size, classes=CLASSES, in_channels=1,
                  standardizer=loaders.standardizer.to_dict(), epoch=len(history))
     tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -88,7 +81,7 @@ def measure(row: str, seed: int, fold: int, a, real: Real, device) -> None:
 
 
 def run(a, real: Real, device) -> None:
-    for row, seed, fold in ((row, seed, fold) for row in a.rows for seed in a.seeds for fold in range(a.folds)):
+    for row, seed, fold in product(a.rows, a.seeds, range(a.folds)):
         file = file_of(row, seed, fold, a, real)
         try:
             with FileLock(f"{file}.lock", timeout=0):
@@ -106,47 +99,43 @@ def flat_f1(matrix) -> float:
 def mean_f1(matrix) -> float: return float(np.nanmean(ConfusionMatrix(matrix).dice(np.nan)[:2]))
 
 
-def gathered(row: str, a, real: Real) -> tuple[dict, list]:
-    "Look -> matrices of each seed, (seeds, slices, 4, 4), and the seeds: those of which all folds are there."
-    every, seeds, minutes = {look: [] for look in LOOKS}, [], []
-    for seed in a.seeds:
-        files = [file_of(row, seed, fold, a, real) for fold in range(a.folds)]
-        if not all(f.is_file() for f in files): continue
-        cube = {look: np.zeros((len(real.images), 4, 4), np.int64) for look in LOOKS}
-        for f in files:
-            with np.load(f, allow_pickle=False) as z:
-                for look in LOOKS: cube[look][z["rows"]] = z[look]
-                minutes.append(float(z["minutes"]))
-        for look in LOOKS: every[look].append(cube[look])
-        seeds.append(seed)
-    return {look: np.stack(cubes) for look, cubes in every.items() if cubes}, seeds, minutes
+def measured(row: str, a, real: Real) -> tuple[dict, list]:
+    "Look -> {(seed, slice): confusion matrix}, of the folds that are there; minutes of each training."
+    found, minutes = {look: {} for look in LOOKS}, []
+    for seed, fold in product(a.seeds, range(a.folds)):
+        if not (file := file_of(row, seed, fold, a, real)).is_file(): continue
+        with np.load(file, allow_pickle=False) as z:
+            for look in LOOKS: found[look] |= {(seed, int(r)): m for r, m in zip(z["rows"], z[look])}
+            minutes.append(float(z["minutes"]))
+    return found, minutes
 
 
-def table(a, real: Real) -> list[dict]:
-    "Printed: each row, and what each choice changes, slice by slice. The lines of the csv."
-    lines, cubes = [], {}
+def of_slices(found: dict, keys: list) -> list[float]:
+    "Flat F1 of each slice, the mean over seeds. NaN where nothing is true."
+    one = {key: flat_f1(found[key]) if found[key][:2].any() else np.nan for key in keys}
+    return [np.mean([one[key] for key in keys if key[1] == row]) for row in sorted({row for _, row in keys})]
+
+
+def table(a, real: Real) -> None:
+    "Each row, pooled; then what each single choice changes, slice by slice, on what both have measured."
+    cubes, lines = {}, []
     for row in a.rows:
-        every, seeds, minutes = gathered(row, a, real)
-        for look, cube in every.items():
-            cubes[row, look] = cube
-            pooled = {name: [score(one.sum(0)) for one in cube] for name, score in
-                      (("flat_f1", flat_f1), ("mean_f1", mean_f1), ("lesion_miou", lesion_miou))}
-            lines.append(dict(row=row, look=look, seeds=" ".join(map(str, seeds)), slices=cube.shape[1]) |
-                         {name: round(float(np.mean(v)), 4) for name, v in pooled.items()} |
-                         {"flat_f1_of_seeds": ", ".join(f"{v:.3f}" for v in pooled["flat_f1"])})
-    print(pd.DataFrame(lines).to_string(index=False))
-    pairs = [(old, new) for old, new in combinations(cubes, 2)      # those that differ in one thing
-             if sum(x != y for x, y in zip([*old[0].split("-"), old[1]], [*new[0].split("-"), new[1]])) == 1]
-    print("\nwhat a choice changes: mean flat F1 of a slice (95 % interval, p); pooled flat F1")
-    groups = [patient or f"slice {i}" for i, patient in enumerate(real.patients)]
-    for old, new in pairs:
-        n = min(len(cubes[old]), len(cubes[new]))
-        after, before = cubes[new][:n], cubes[old][:n]
-        of_slice = [np.mean([[flat_f1(m) if m[:2].any() else np.nan for m in one] for one in cube], axis=0) for cube in (after, before)]
-        d, (low, high), p = paired_difference(*of_slice, groups)
-        moved = np.mean([flat_f1(x.sum(0)) - flat_f1(y.sum(0)) for x, y in zip(after, before)])
-        print(f"{' '.join(new):24} − {' '.join(old):24} {d:+.3f} ({low:+.3f} to {high:+.3f}, p {p:.3f}); {moved:+.3f}")
-    return lines
+        found, minutes = measured(row, a, real)
+        for look in LOOKS if minutes else ():
+            cubes[row, look], total = found[look], sum(found[look].values())
+            lines.append(dict(row=row, look=look, trainings=len(minutes), slices=len({r for _, r in found[look]}), flat_f1=flat_f1(total),
+                              mean_f1=mean_f1(total), lesion_miou=lesion_miou(total), minutes=np.median(minutes)))
+    print(pd.DataFrame(lines).round(3).to_string(index=False))
+    print("\nwhat a choice changes: flat F1 of a slice (95 % interval, p), mean over seeds; flat F1 and mean F1, pooled")
+    for old, new in combinations(cubes, 2):
+        parts = [[*name.split("-"), look] for name, look in (old, new)]
+        keys = sorted(cubes[old].keys() & cubes[new].keys())
+        if not keys or sum(x != y for x, y in zip(*parts)) != 1: continue
+        groups = [real.patients[row] or f"slice {row}" for row in sorted({row for _, row in keys})]
+        d, (low, high), p = paired_difference(of_slices(cubes[new], keys), of_slices(cubes[old], keys), groups)
+        before, after = (sum(cubes[name][key] for key in keys) for name in (old, new))
+        print(f"{' '.join(new):25} − {' '.join(old):25} {len(groups)} slices: {d:+.3f} ({low:+.3f} to {high:+.3f}, p {p:.3f}); "
+              f"{flat_f1(after):.3f} − {flat_f1(before):.3f}, {mean_f1(after):.3f} − {mean_f1(before):.3f}")
 
 
 def main():
@@ -157,14 +146,12 @@ def main():
     p.add_argument("--folds", type=int, default=4)
     p.add_argument("--out", type=Path, default=Path("runs/kernel_recipe"), help="scores and stores (runs/kernel_recipe)")
     p.add_argument("--table", action="store_true", help="train nothing")
-    p.add_argument("--write", action="store_true", help="write covid_nbdev/tables/kernel.csv, too")
     p.add_argument("--change", type=json.loads, default={}, metavar="JSON", help='of the recipe, such as {"epochs": 20}')
     a = p.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     real = Real(a.folder, a.out/"stores", a.folds)
     if not a.table: run(a, real, check_gpu())
-    lines = table(a, real)
-    if a.write: write_table("kernel.csv", f"kernel_recipe.py REAL --seeds {' '.join(map(str, a.seeds))}: {a.folds} folds of {len(real.images)} slices", lines)
+    table(a, real)
 
 
 if __name__ == "__main__": main()

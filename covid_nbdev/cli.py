@@ -242,12 +242,12 @@ def covid_kernel(
     dest: str,                           # new folder; one that is there already is only pushed
     user: str = None,                    # Kaggle user name (the client's)
     accelerator: str = "NvidiaTeslaT4",  # Kaggle's name of it: two T4
-    weights: str = None,                 # file of weights, for a data set; or phantom: computed patients first
+    weights: str = None,                 # file of weights, for a data set; none: from scratch (computed patients first)
     lite: bool = False,                  # encoder lite2 with ImageNet weights, from their package
     go_on: bool = False,                 # attach the output of the kernel's last version
     encoder: str = None,                 # as for covid_train (efficientnet-b2)
     epochs: int = None,                  # at most (40)
-    size: int = None,                    # side of the network's input, a multiple of 32 (512)
+    size: int = None,                    # side of the network's input, a multiple of 32 (256)
     batch_size: int = None,              # slices per step, over all GPUs (16)
     hours: float = None,                 # the session's limit (12)
     push: bool = False,                  # upload and run it

@@ -93,8 +93,8 @@ def _set_parameters(cell: dict, values: dict) -> None:
 # %% ../nbs/22_kaggle.ipynb #d8024e4b
 def _fill(nb: dict, settings: dict) -> None:
     "Settings, checked, and wheels, into their cells."
-    size = settings.get("size", 512)
-    if size < 32 or size % 32: raise BadInput(f"size {size}", "a multiple of 32, such as 512")
+    size = settings.get("size", 256)
+    if size < 32 or size % 32: raise BadInput(f"size {size}", "a multiple of 32, such as 256")
     for name in ("epochs", "batch_size", "hours"):
         if settings.get(name, 1) <= 0: raise BadInput(f"{name} {settings[name]}", "more than 0")
     if "encoder" in settings:
@@ -113,7 +113,7 @@ def build_kernel(
     dest,                                # new folder
     user: str | None = None,             # Kaggle user name; the client's if None
     accelerator: str = "NvidiaTeslaT4",  # Kaggle's name: two T4
-    weights=None,                        # a file; or "phantom": computed patients first
+    weights=None,         # a file; "none": from scratch. Not given: computed patients first
     lite: bool = False,                  # encoder lite2 and its ImageNet weights from the package
     go_on: bool = False,                 # attach the output of the kernel's last version
     **settings,                          # of the notebook's first cell, such as epochs=10, size=256
@@ -132,7 +132,7 @@ def _write_kernel(folder: Path, owner: str, accelerator: str, weights, lite, go_
     "The folder's files. Weights are a data set of their own, unless the kernel makes them."
     nb = json.loads((resources.files("covid_nbdev")/"kernel.ipynb").read_text("utf-8"))
     encoder, dataset = settings.get("encoder", "efficientnet-b2"), None
-    if weights == "phantom": settings["weights"] = weights
+    if weights in ("phantom", "none"): settings["weights"] = None if weights == "none" else weights
     elif weights or lite:
         dataset, settings["weights"] = write_dataset(folder/"weights", owner, weights, encoder)
     _fill(nb, settings)

@@ -39,7 +39,7 @@ class Predictor:
     def __init__(self,
         run,              # a run's folder, or its best.safetensors
         device=None,      # torch device; a supported GPU or the CPU if None
-        tta=None,         # test-time augmentation: average with the mirrored slice; None: as the run
+        tta=None,         # test-time augmentation: average with the mirrored slice; None: the run's
         min_px=0,         # small-component cleaning: smaller lesion areas are dropped; 0 keeps all
     ):
         _check_min_px(min_px)

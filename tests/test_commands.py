@@ -21,6 +21,7 @@ COMMANDS = [name for name in c.__all__ if name.startswith("covid_")]
 def kept_values(folder, **values) -> bool:
     "Has the kernel's notebook these settings?"
     text = next(folder.glob("*.ipynb")).read_text(encoding="utf-8")
+    values = {name: None if (name, value) == ("weights", "none") else value for name, value in values.items()}
     return all(f"{name.upper()} = {value!r}".replace('"', "'") in text.replace('\\"', "'") for name, value in values.items())
 
 
@@ -39,8 +40,8 @@ VALUES = {
     "covid_predict": dict(series=[2], dicom_seg=[True], tta=[True], min_px=[5]),
     "covid_submission": dict(tta=[True], min_px=[5], submit=[True], message=["a note"]),
     "covid_deid": dict(shift_dates=[True], key=["key.json"], keep_secondary=[True], keep_patient_characteristics=[True]),
-    "covid_kernel": dict(user=["ana"], accelerator=["NvidiaL4"], weights=[FILE, "phantom"], lite=[True], go_on=[True], encoder=["efficientnet-b0"],
-                         epochs=[3], size=[256], batch_size=[8], hours=[9, 0.5], push=[True], force=[True]),
+    "covid_kernel": dict(user=["ana"], accelerator=["NvidiaL4"], weights=[FILE, "phantom", "none"], lite=[True], go_on=[True], encoder=["efficientnet-b0"],
+                         epochs=[3], size=[512], batch_size=[8], hours=[9, 0.5], push=[True], force=[True]),
     "covid_demo": dict(run=["mine"])}
 OPTIONS = [(name, option) for name in COMMANDS for option, p in inspect.signature(getattr(c, name)).parameters.items()
            if p.default is not p.empty]

@@ -9,9 +9,10 @@ from scipy import stats
 from conftest import ROOT
 from covid_nbdev.core import BadInput
 from covid_nbdev.evidence import bootstrap_interval, paired_difference, lesion_detection, reliability
+from covid_nbdev.metrics import confusion
 
 sys.path.insert(0, str(ROOT/"benchmarks"))
-import calibration
+import calibration, kernel_recipe
 
 
 def test_interval_by_patient_is_wider_than_by_slice():
@@ -83,16 +84,22 @@ def test_false_alarms_are_as_rare_as_p_says():
 TINY = "n_radiopaedia=0 phantom.n_medseg=8 phantom.n_test=1 phantom.size=64 size=32 encoder=efficientnet-b0 batch_size=4 epochs=1".split()
 
 
-@pytest.mark.slow
-def test_transfer_goes_on_where_it_was_stopped(copy_layout, tmp_path, python):
-    "Rows that were measured are not trained again; each look at the first 24 slices is noted; develop never needs one."
-    for name in ("images_medseg.npy", "masks_medseg.npy"):      # 34 slices: the 16 there are, mirrored, and two of them upside down
+@pytest.fixture
+def like_real(copy_layout):
+    "MedSeg's part alone, of 34 computed slices: the 16 there are, mirrored, and two of them upside down."
+    for name in ("images_medseg.npy", "masks_medseg.npy"):
         there = np.load(copy_layout/name)
         np.save(copy_layout/name, np.concatenate([there, there[:, :, ::-1], there[:2, ::-1]]))
     for name in ("images_radiopedia.npy", "masks_radiopedia.npy", "patients.csv"): (copy_layout/name).unlink()
+    return copy_layout
+
+
+@pytest.mark.slow
+def test_transfer_goes_on_where_it_was_stopped(like_real, tmp_path, python):
+    "Rows that were measured are not trained again; each look at the first 24 slices is noted; develop never needs one."
     tiny = [f"phantom.{TINY[0]}", *TINY[1:]]      # four keys of the patients, four of the training
     def run(*more):
-        command = [python, ROOT/"benchmarks"/"transfer.py", copy_layout, "--out", tmp_path/"t.csv", "--work", tmp_path/"work", "--seeds", "0",
+        command = [python, ROOT/"benchmarks"/"transfer.py", like_real, "--out", tmp_path/"t.csv", "--work", tmp_path/"work", "--seeds", "0",
                    "--threads", "1", "--demo", *tiny, "--first", *tiny, "copies=1", "--real", *TINY[4:], "--folds", "2", *more]
         return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
     log = tmp_path/"t.readings.log"
@@ -103,6 +110,34 @@ def test_transfer_goes_on_where_it_was_stopped(copy_layout, tmp_path, python):
     table = pd.read_csv(tmp_path/"t.csv")
     assert table[["row", "score", "slices"]].to_numpy().tolist() == [["phantom-1x", "develop", 10], ["phantom-real", "develop", 10],
                                                                      ["phantom-1x", "test", 24], ["real", "test", 24]]
+
+
+# ---- benchmarks/kernel_recipe.py
+
+def test_flat_f1_equal_to_torchmetrics():
+    "Both lesions' masks as one long row of pixels; and the mean of the two lesions' own."
+    import torch
+    from torchmetrics.functional.classification import binary_f1_score, multiclass_f1_score
+    true, found = np.random.default_rng(0).integers(0, 4, (2, 500))
+    flat = [torch.from_numpy(np.concatenate([labels == c for c in (0, 1)]).astype(int)) for labels in (found, true)]
+    assert kernel_recipe.flat_f1(confusion(found, true)) == pytest.approx(binary_f1_score(*flat).item())
+    each = multiclass_f1_score(torch.from_numpy(found), torch.from_numpy(true), num_classes=4, average="none")
+    assert kernel_recipe.mean_f1(confusion(found, true)) == pytest.approx(each[:2].mean().item())
+
+
+def test_kernel_recipes_are_compared(like_real, tmp_path, monkeypatch, capsys):
+    "Each slice from the 25th on is predicted once in each row; what is measured is not measured again."
+    def call():
+        monkeypatch.setattr(sys, "argv", ["kernel_recipe.py", str(like_real), "--out", str(tmp_path/"out"), "--rows", "none-ce-32", "none-ce+dice-32",
+                                          "--seeds", "0", "--folds", "2", "--change", '{"epochs": 1, "encoder": "efficientnet-b0"}'])
+        kernel_recipe.main()
+        return " ".join(capsys.readouterr().out.split())
+    first = call()
+    assert first.count("minutes, lesion mIoU") == 4 and "none-ce+dice-32 once − none-ce-32 once 10 slices:" in first and "none-ce-32 flip − none-ce-32 once" in first
+    monkeypatch.setattr(kernel_recipe, "trained", None)
+    assert first.endswith(call())
+    for row in ("none-ce-32", "none-ce+dice-32"):
+        assert sorted(np.concatenate([np.load(f)["rows"] for f in (tmp_path/"out").glob(f"{row}-0-*.npz")])) == list(range(10))
 
 
 def test_calibration_equal_to_torchmetrics():

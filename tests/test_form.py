@@ -76,9 +76,9 @@ def shown(nb) -> list:
 
 
 def too_long(nb) -> list[str]:
-    "Code above 20 lines, but for a command's options, which are its help; lines that the page would wrap."
+    "Code above 20 lines, but for a command's options and a run's settings, a line of help each; lines that the page would wrap."
     lines = {c.id: [l for l in c.source.splitlines() if not l.startswith("#|")] for c in code(nb)}
-    return ([c.source[:80] for c in code(nb) if len(lines[c.id]) > 20 and "@command(" not in c.source]
+    return ([c.source[:80] for c in code(nb) if len(lines[c.id]) > 20 and not re.search(r"@command\(|class TrainConfig", c.source)]
             + [l for c in shown(nb) for l in lines[c.id] if len(l) > 100])
 
 
