@@ -16,26 +16,22 @@ row of pixels (Kaggle's own, as far as known); the mean F1 of the two lesions; l
 Several of these processes may run side by side: they share the work. What is measured is not measured again.
 """
 import argparse, json, os, time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import combinations, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
-import safetensors.torch
-import torch
 from filelock import FileLock, Timeout
 
-from covid_nbdev.augment import dataloaders
-from covid_nbdev.devices import check_gpu, placed
+from covid_nbdev.devices import check_gpu
 from covid_nbdev.evidence import paired_difference
-from covid_nbdev.masks import CLASSES
 from covid_nbdev.metrics import ConfusionMatrix
-from covid_nbdev.model import build_model
 from covid_nbdev.pretrain import pretrain
 from covid_nbdev.results import Predictor
-from covid_nbdev.train import fit, TrainConfig
+from covid_nbdev.run import train_run
+from covid_nbdev.train import TrainConfig
 from transfer import lesion_miou, matrices, phantom_code, Real, short
 
 ROWS = [f"{start}-{loss}-{size}" for start in ("none", "phantom") for loss in ("ce", "ce+dice") for size in (256, 512)]
@@ -49,18 +45,11 @@ def config_of(row: str, seed: int, a) -> TrainConfig:
     return TrainConfig(**RECIPE | a.change | settings).check(start=False)
 
 
-def trained(config: TrainConfig, store, folder: Path, device) -> Path:
-    "A network of this recipe, as a run's best.safetensors."
+def trained(config: TrainConfig, store, run: Path, device) -> Path:
+    "A network of this recipe."
     start = pretrain(config, device=device, progress=False) if config.weights else None
-    torch.manual_seed(config.seed)
-    loaders = dataloaders(store, config.size, config.batch_size, config.seed, rotate=config.rotate)
-    model = placed(build_model(config.encoder, start, config.upsample), device)
-    history = fit(model, loaders, replace(config, weights=None))
-    about = dict(encoder=config.encoder, upsample=config.upsample, size=config.size, classes=CLASSES, in_channels=1,
-                 standardizer=loaders.standardizer.to_dict(), epoch=len(history))
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    safetensors.torch.save_file(tensors, folder/"best.safetensors", {"covid_nbdev": json.dumps(about)})
-    return folder/"best.safetensors"
+    train_run(store, run, config, device=device, progress=False, on_epoch=None, start=start)
+    return run/"best.safetensors"
 
 
 def file_of(row: str, seed: int, fold: int, a, real: Real) -> Path:

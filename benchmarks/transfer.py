@@ -21,7 +21,7 @@ The four rows of networks with real slices have one encoder (lite2) and one reci
 trains on real slices has them from the 25th on. With --score develop it is trained once for each fold and measured on the
 slices left out; what has seen no real slice is measured on all of these. With --score test everything is measured on the
 first 24, and each such reading is noted in a log beside the table. Networks are kept as they are after the last epoch,
-since a choice of epoch needs slices of its own; those of covid_demo's recipe as covid_demo does, by computed slices.
+since a choice of epoch needs slices of its own.
 
 Recipes can be changed: --demo phantom.n_medseg=80 epochs=4; --first copies=2; --real epochs=15. A measured row is not
 measured again unless its recipe, its data or the phantom's code has changed. An interrupted training goes on.
@@ -33,10 +33,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-import safetensors.torch
 import torch
 from filelock import FileLock
-from safetensors import safe_open
 
 from covid_nbdev import phantom
 from covid_nbdev.cli import _DEMO
@@ -61,7 +59,7 @@ PAIRS = [("phantom-2x", "phantom-1x"), ("phantom-4x", "phantom-1x"), ("imagenet-
          ("phantom-1x", "imagenet-real"), ("phantom-4x", "imagenet-real"), ("phantom-1x", "thresholds"), ("phantom-4x", "thresholds"),
          ("imagenet-real", "thresholds")]
 N_TEST = 24             # MedSeg's first slices: the deck's validation
-LITE2 = dict(encoder="lite2", batch_size=8, size=256, lr=1e-3, loss="ce+dice")
+LITE2 = dict(encoder="lite2", batch_size=8, size=256, lr=1e-3, loss="ce+dice", best="last")
 RECIPES = {"demo": {**{f"phantom.{k}": v for k, v in _DEMO["phantom"].items() if k != "seed"}, **_DEMO["train"]},
            "first": {**{f"phantom.{k}": v for k, v in _DEMO["phantom"].items() if k != "seed"}, **LITE2, "copies": 4, "epochs": 8},
            "real": {**LITE2, "epochs": 30}}
@@ -88,7 +86,7 @@ def stage(kind: str, start, seed: int, a) -> dict:
     made = {k.partition(".")[2]: recipe.pop(k) for k in [*recipe] if k.startswith("phantom.")}
     if kind == "demo" and not a.epochs_fixed: recipe["epochs"] = max(1, round(recipe["epochs"]/copies))
     config = asdict(TrainConfig(**{**recipe, "seed": seed}))
-    found = dict(config=config, start=start if kind != "demo" else None, keep="best" if kind == "demo" else "last")
+    found = dict(config=config, start=start if kind != "demo" else None)
     if kind == "real": return found | dict(data="real", fold=None)
     n_valid = 24 if made["n_medseg"] >= 48 else max(1, made["n_medseg"]//4)       # these stay as many
     made |= dict(n_radiopaedia=copies*made["n_radiopaedia"], n_medseg=n_valid + copies*(made["n_medseg"] - n_valid),
@@ -145,16 +143,6 @@ class Real:
                            [self.patients[r] for r in rows], ["train"]*len(train) + ["valid"])
 
 
-def last_weights(run: Path) -> Path:
-    "The network after the last epoch, as best.safetensors is written."
-    with safe_open(run/"best.safetensors", "pt") as f: about = json.loads(f.metadata()["covid_nbdev"])
-    state = torch.load(run/"last.pt", "cpu", weights_only=True)
-    tensors = {k: v.contiguous() for k, v in state["model"].items()}
-    about["epoch"] = len(state["history"])
-    safetensors.torch.save_file(tensors, run/"final.safetensors", {"covid_nbdev": json.dumps(about)})
-    return run/"final.safetensors"
-
-
 def trained(stages: list[dict], real: Real, work: Path) -> tuple:
     "The last stage's weights (or its thresholds), minutes and steps of all stages. What is trained already is not trained again."
     weights, minutes, steps = None, 0, 0
@@ -171,7 +159,7 @@ def trained(stages: list[dict], real: Real, work: Path) -> tuple:
             else:
                 history = train_run(store, run, config, resume=True, progress=False)
                 history.to_csv(run/"done.csv", index=False)
-            weights = run/"best.safetensors" if s["keep"] == "best" else last_weights(run)
+            weights = run/"best.safetensors"
         minutes += history["seconds"].sum()/60
         steps += len(history)*max(1, len(split(store).train)//config.batch_size)
     return weights, float(minutes), steps
